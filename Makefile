@@ -1,0 +1,61 @@
+# `make demo` and `make test` set up all they need; run again, they repeat nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default --cores $(CORES)
+
+.PHONY: help demo paper report test test-slow lint format envs clean clean-results
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: $(BIN)/.installed ## every table and figure on handwritten digits, and the report
+	@$(SNAKEMAKE) --quiet rules
+	@$(BIN)/python -m xkd report --config config.yaml
+
+paper: $(BIN)/.installed ## the papers' own data and epochs (days on one GPU: see README)
+	@$(SNAKEMAKE) --config scale=paper
+
+test: $(BIN)/.developed ## default tests: no GPU, no download
+	@$(BIN)/python -m pytest
+
+test-slow: $(BIN)/.developed ## the long tests as well
+	@$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(BIN)/.developed ## ruff, snakefmt and snakemake --lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+format: $(BIN)/.developed ## let ruff and snakefmt lay out the code
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile workflow
+
+envs: ## write envs/xkd.yaml, for conda, from the pins in envs/requirements.txt
+	@$(PYTHON) envs/conda.py > envs/xkd.yaml
+
+clean: ## remove the environment and caches; results stay
+	rm -rf .venv .pytest_cache .ruff_cache workflow/*.egg-info
+	find workflow tests -name __pycache__ -prune -exec rm -rf {} +
+
+clean-results: ## remove what was computed (results/reference stays)
+	rm -rf results/demo results/paper logs
+
+# Python 3.11 to 3.13 has wheels for everything that is pinned.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"found Python {v[0]}.{v[1]}, expected 3.11 to 3.13; choose one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv
+
+$(BIN)/.installed: $(BIN)/python envs/requirements.txt
+	@echo "installing the packages of envs/requirements.txt into .venv (once, a few minutes)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(BIN)/.developed: $(BIN)/.installed envs/development.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r envs/development.txt
+	@touch $@

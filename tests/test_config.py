@@ -1,0 +1,150 @@
+"""The config: what it asks for, and what it answers to mistakes, in one line each."""
+
+from pathlib import Path
+
+import pytest
+
+from xkd import config as conf
+from xkd.errors import Refused
+from xkd.plan import Plan
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config.yaml"
+
+
+def plan(*sets: str) -> Plan:
+    return Plan(conf.load(CONFIG, sets), name="config.yaml")
+
+
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_the_config_is_sound_at_every_scale(scale: str) -> None:
+    assert plan(f"scale={scale}").items
+
+
+def test_both_scales_draw_the_same_items() -> None:
+    assert list(plan("scale=demo").items) == list(plan("scale=paper").items)
+
+
+def test_command_line_wins_over_the_scale() -> None:
+    settled = conf.load(CONFIG, ["recipes.r_res.epochs=13"])
+    assert settled["recipes"]["r_res"]["epochs"] == 13
+    assert settled["recipes"]["r_mlp"]["epochs"] == 15  # the demo's, untouched
+
+
+def test_frozen_config_is_read_back_unchanged(tmp_path: Path) -> None:
+    settled = conf.load(CONFIG)
+    path = conf.freeze(settled, tmp_path)
+    assert conf.load(path) == settled
+    assert conf.freeze(settled, tmp_path) == path
+
+
+MISTAKES = {
+    "wrong type": ("recipes.r_res.lr=fast", "recipes.r_res.lr: found 'fast', expected a number"),
+    "misspelt key": ("recipes.r_res.epocs=3", "unknown key 'epocs'; did you mean 'epochs'?"),
+    "out of range": ("recipes.r_res.momentum=1.5", "found 1.5, expected less than 1"),
+    "unknown scale": ("scale=papr", "unknown scale 'papr'; did you mean 'paper'?"),
+    "unknown method file": ("methods.ce.uses=cee", "unknown method file 'cee'; did you mean 'ce'?"),
+    "unknown option": (
+        "methods.kd_equal.temprature=3",
+        "methods.kd_equal: unknown key 'temprature'; did you mean 'temperature'?",
+    ),
+    "option out of range": (
+        "methods.kd_equal.temperature=0",
+        "methods.kd_equal.temperature: found 0, expected more than 0",
+    ),
+    "negative gamma": ("methods.oracle.gamma=-1", "methods.oracle.gamma: found -1"),
+    "unknown loss term": ("methods.kd_equal.weights.kl=1", "unknown key 'kl'"),
+    "seed twice": ("seeds=[0, 0]", "seeds: found [0, 0], expected no entry twice"),
+    "unknown network": (
+        "experiments.le_table2=[{datasets: [cifar10], networks: [resnet55], methods: [ce]}]",
+        "unknown network 'resnet55'; did you mean 'resnet56'?",
+    ),
+    "unknown data set": (
+        "experiments.le_table2=[{datasets: [cifar], networks: [resnet14], methods: [ce]}]",
+        "unknown dataset 'cifar'",
+    ),
+    "missing teacher": (
+        "experiments.le_table2=[{datasets: [cifar10], networks: [resnet14], methods: [kd_equal]}]",
+        "method 'kd_equal' needs a teacher",
+    ),
+    "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
+    "late milestone": ("recipes.r_res.milestones=[99]", "milestones: found 99, expected less than"),
+    "warm-up longer than training": ("methods.le_gradcam.warmup=200", "warmup: found 200 epochs"),
+    "Grad-CAM of a perceptron": (
+        "experiments.le_table2=[{datasets: [mnist], networks: [mlp1024], methods: [le_gradcam]}]",
+        "explains with Grad-CAM, which needs a network that averages",
+    ),
+    "teacher of a teacherless method": ("teachers.same.teacher=same", "method 'ce_teacher' has"),
+    "unbalanced hold-out": ("datasets.digits.holdout=201", "holdout: found 201, expected a mult"),
+    "normalisation of other channels": ("datasets.digits.mean=[0.1, 0.2]", "found 2 values"),
+    "unknown published table": ("tables.le_table2.published=le_table9", "unknown published table"),
+    "shell in a name": ("datasets={'x; rm -rf ~': {}}", "datasets"),
+    "a gamma that nobody asks": ("clusters.gammas=[7]", "clusters.gammas: found 7"),
+    "lookup without default": ("methods.le_grad.warmup={by: dataset, mnist: 1}", "no default"),
+    "unknown backend": ("engine.backend=gpu", "engine.backend: found 'gpu', expected one of auto"),
+    "depth of no ResNet": ("networks.resnet14.depth=15", "networks.resnet14.depth: found 15"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_that_names_the_key(change: str, message: str) -> None:
+    with pytest.raises(Refused) as refused:
+        plan(change)
+    text = str(refused.value)
+    assert message in text
+    assert "\n" not in text
+    assert text.startswith("config.yaml") or str(CONFIG) in text
+
+
+def test_endless_chain_of_teachers_is_refused() -> None:
+    to_a, to_b = (f"{{network: resnet8, method: kd_equal, teacher: {end}}}" for end in "ab")
+    grid = "{datasets: [cifar10], networks: [resnet8], methods: [kd_equal], teachers: [a]}"
+    with pytest.raises(Refused, match="chain of teachers never ends: a -> b -> a"):
+        plan(f"teachers={{a: {to_b}, b: {to_a}}}", f"experiments.oracle_table4=[{grid}]")
+
+
+def test_values_are_looked_up_for_teacher_and_network() -> None:
+    value = {"by": "teacher", "a": {"by": "network", "b": 1, "default": 2}, "default": 3}
+    assert conf.look_up(value, {"teacher": "a", "network": "b"}) == 1
+    assert conf.look_up(value, {"teacher": "a", "network": "c"}) == 2
+    assert conf.look_up(value, {"teacher": "d", "network": "b"}) == 3
+
+
+def test_oracle_settings_are_those_of_the_run_records() -> None:
+    cells = plan("scale=paper").cells
+    found = {
+        cell.network: (
+            settings.method.options["gamma"],
+            settings.method.options["weights"]["ce"],
+            settings.recipe.lr_at(149),
+            round(settings.recipe.lr_at(150), 6),
+        )
+        for cell, settings in cells.items()
+        if cell.dataset == "cifar100" and cell.method == "oracle"
+    }
+    assert found == {
+        "resnet20": (0.2, 1.0, 0.05, 0.005),
+        "resnet32": (0.5, 0.8, 0.05, 0.005),
+        "resnet56": (0.2, 0.5, 0.05, 0.005),
+        "resnet110": (0.2, 0.1, 0.05, 0.005),
+    }
+
+
+def test_introspective_settings_are_the_papers() -> None:
+    cells = {str(cell): settings for cell, settings in plan("scale=paper").cells.items()}
+    cifar, mnist = cells["cifar10/resnet14/le_gradcam"], cells["mnist/mlp1024/le_grad"]
+    options = {"explanation": "gradcam", "alpha": 0.9, "warmup": 32, "spread": "similarity"}
+    assert {name: cifar.method.options[name] for name in options} == options
+    assert cifar.method.options["weights"] == {"explanation": 1.0, "ce": 0.1}
+    assert (cifar.recipe.epochs, cifar.recipe.batch, cifar.recipe.lr_at(80)) == (160, 128, 0.1)
+    assert cifar.recipe.lr_at(81) == pytest.approx(0.01)
+    assert cifar.recipe.lr_at(121) == pytest.approx(0.001)
+    assert (mnist.recipe.epochs, mnist.recipe.batch, mnist.recipe.lr) == (50, 16, 0.01)
+    assert mnist.method.options["warmup"] == 10
+
+
+def test_cells_shared_by_items_are_trained_once() -> None:
+    whole = plan("scale=paper")
+    shown = [cell for item in whole.items.values() for cell in item.cells]
+    assert len(set(shown)) < len(shown)
+    assert set(shown) <= set(whole.cells)

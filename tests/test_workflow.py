@@ -1,0 +1,203 @@
+"""The real workflow on a copy of the project: end to end in small, then what re-runs after what."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [  # the demo's whole graph, with the least work in every job
+    "seeds=[0, 1]",
+    "recipes={r_cnn: {epochs: 2}, r_res: {epochs: 4, milestones: [2]}, r_mlp: {epochs: 4},"
+    " r_or: {epochs: 2, milestones: [1]}, r_kd: {epochs: 2, milestones: [1]},"
+    " r_tch: {epochs: 2, milestones: [1]}}",
+    "clusters={points: 100, embedding_seeds: 1, gammas: [0, 0.5]}",
+    "oracle_inputs={gradient: [0, 0.2, 0.5]}",
+]
+
+
+class Project:
+    """A copy of the project that tests may run and edit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("Snakefile", "config.yaml", "pyproject.toml"):
+            shutil.copy(ROOT / name, folder / name)
+        for name in ("workflow", "envs"):
+            hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / name, folder / name, ignore=hidden)
+
+    def snakemake(self, *arguments: str, config: list[str] = SMALL) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        command += ["--config", *config] if config else []
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+
+    def planned(self, *arguments: str, config: list[str] = SMALL) -> dict[str, int]:
+        """Jobs per rule of a dry run, targets that only collect left out."""
+        done = self.snakemake("--dry-run", *arguments, config=config)
+        assert done.returncode == 0, done.stdout + done.stderr
+        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", done.stdout, re.DOTALL)
+        rows = [line.split() for line in table[1].splitlines()] if table else []
+        collecting = ("all", "total", "le", "oracle")
+        return {rule: int(count) for rule, count in rows if rule not in collecting}
+
+    @contextmanager
+    def edited(self, name: str, old: str, new: str) -> Iterator[None]:
+        """A file with one replacement, for a while; its age is kept."""
+        path = self.folder / name
+        before, stat = path.read_text(), path.stat()
+        assert before.count(old) >= 1, f"{name} does not contain {old!r}"
+        path.write_text(before.replace(old, new, 1))
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose small demo has run to the end."""
+    made = Project(tmp_path_factory.mktemp("ein Projekt é"))
+    done = made.snakemake("--quiet", "rules")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def items(project: Project) -> list[str]:
+    """Names of all tables and figures."""
+    folder = project.folder / "workflow" / "scripts"
+    from xkd import config, plan
+
+    asked = plan.Plan(config.load(project.folder / "config.yaml"))
+    assert all((folder / item.kind / f"{item.name}.py").is_file() for item in asked.items.values())
+    return list(asked.items)
+
+
+def test_every_item_is_made_and_nothing_is_left_to_do(project: Project) -> None:
+    root = project.folder / "results" / "demo"
+    for name in items(project):
+        made = sorted(path.suffix for path in root.glob(f"*/{name}.*"))
+        assert made in ([".csv", ".html", ".md", ".tex"], [".csv", ".pdf", ".png"]), name
+        assert all(path.stat().st_size > 100 for path in root.glob(f"*/{name}.*"))
+    assert project.planned() == {}
+
+
+def test_every_run_leaves_weights_history_card_metrics_and_predictions(project: Project) -> None:
+    manifests = list((project.folder / "results/demo/runs").rglob("cell.json"))
+    assert len(manifests) > 20
+    for manifest in manifests:
+        for seed, run in json.loads(manifest.read_text())["runs"].items():
+            found = {path.name for path in (manifest.parent / f"seed{seed}").iterdir()}
+            assert found >= {
+                "weights.safetensors",
+                "history.csv",
+                "run.yaml",
+                "metrics.json",
+                "predictions.npz",
+            }
+            assert 0 <= run["metrics"]["top1"] <= 1
+
+
+def test_demo_never_shows_published_numbers_beside_its_own(project: Project) -> None:
+    text = (project.folder / "results/demo/tables/le_table2.md").read_text()
+    assert "demo" in text.lower()
+    ours = (project.folder / "results/demo/tables/le_table2.csv").read_text()
+    assert "90.26" not in ours
+
+
+# ------------------------------------------------------------------------------- what re-runs
+
+
+def test_a_touched_module_reruns_nothing(project: Project) -> None:
+    for name in ("methods/kd.py", "engine/training.py", "report/tables.py"):
+        (project.folder / "workflow/xkd" / name).touch()
+    assert project.planned() == {}
+
+
+def test_a_comment_reruns_nothing(project: Project) -> None:
+    with project.edited("workflow/xkd/losses.py", "\n\n\n", "\n\n\n# A thought.\n"):
+        assert project.planned() == {}
+
+
+def test_an_edited_method_retrains_its_cells_only(project: Project) -> None:
+    with project.edited(
+        "workflow/xkd/methods/oracle.py", "class Method", "EDITED = 1\nclass Method"
+    ):
+        planned = project.planned()
+    # two networks, each taught with gamma 0.5 and 0; the table that shows them
+    assert planned.pop("train") == 4
+    assert planned.pop("tabulate_teacher") == 4  # temporary, made again for those students
+    assert planned == {"oracle_table4": 1}
+
+
+def test_an_edited_analysis_retrains_nothing(project: Project) -> None:
+    with project.edited(
+        "workflow/xkd/analysis/clusters.py", "ITERATIONS = 1000", "ITERATIONS = 999"
+    ):
+        assert project.planned() == {"cluster": 1, "oracle_figure3": 1, "oracle_figure4": 1}
+
+
+def test_an_edited_figure_redraws_only_itself(project: Project) -> None:
+    with project.edited("workflow/scripts/figures/le_figure3.py", '"""', '"""A word. '):
+        assert project.planned() == {"le_figure3": 1}
+
+
+def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None:
+    config = [SMALL[0], SMALL[1].replace("r_mlp: {epochs: 4}", "r_mlp: {epochs: 4, lr: 0.02}")]
+    planned = project.planned(config=config + SMALL[2:])
+    assert planned == {
+        "train": 3,  # CE, LE-Permut and LE(Grad) on the perceptron
+        "explain": 1,
+        "le_table6": 1,
+        "le_figure1": 1,
+        "le_figure2": 1,
+    }
+
+
+def test_one_more_seed_trains_only_that_seed(project: Project) -> None:
+    target = "results/demo/runs/digits/mlp1024/ce/cell.json"
+    folder = (project.folder / target).parent
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("seed*/weights.safetensors")}
+    done = project.snakemake(target, config=["seeds=[0, 1, 2]", *SMALL[1:]])
+    assert done.returncode == 0, done.stderr
+    after = {p: p.stat().st_mtime_ns for p in folder.glob("seed*/weights.safetensors")}
+    assert after.keys() - before.keys() == {folder / "seed2/weights.safetensors"}
+    assert before.items() <= after.items()
+
+
+# ---------------------------------------------------------------------------------- other scales
+
+
+def test_paper_scale_has_the_papers_counts(project: Project) -> None:
+    planned = project.planned("le_table2", "le_table6", config=["scale=paper"])
+    # Table 2: 2 networks x 3 methods; Table 6 adds MLP x 3, and 2 networks x (LE-Permut, LE(Grad))
+    assert planned == {"prepare": 2, "train": 13, "le_table2": 1, "le_table6": 1}
+    planned = project.planned("oracle_table4", config=["scale=paper"])
+    # 2 data sets x 4 networks: teacher, CE, KD twice, Oracle, gamma = 0
+    assert planned["train"] == 2 * 4 * 6
+
+
+def test_a_mistake_in_the_config_is_one_line(project: Project) -> None:
+    done = project.snakemake("--dry-run", config=["scale=papr"])
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    assert "unknown scale 'papr'; did you mean 'paper'?" in text
+    assert "Traceback" not in text
+
+
+def test_pins_for_conda_are_those_of_pip() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "envs" / "conda.py"], capture_output=True, text=True, check=True
+    )
+    assert made.stdout == (ROOT / "envs" / "xkd.yaml").read_text()

@@ -1,0 +1,42 @@
+rule cluster:
+    """t-SNE embeddings and silhouettes of a teacher's answers, over gamma."""
+    input:
+        f"{ROOT}/oracle/{{run}}/responses.json",
+    output:
+        scores=f"{ROOT}/analysis/clusters/{{run}}/clusters.csv",
+        embeddings=f"{ROOT}/analysis/clusters/{{run}}/embeddings.npz",
+    params:
+        settings=SETTLED["clusters"],
+        code=lambda wildcards: jobs.code_of_inspection("clusters", settings_of(wildcards)),
+    log:
+        f"logs/{PLAN.scale}/cluster/{{run}}.log",
+    conda:
+        "../../envs/xkd.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    shell:
+        "python -m xkd cluster {wildcards.run} > {log} 2>&1"
+
+
+rule explain:
+    """One explanation per class of some test images, and class similarity over all of them."""
+    input:
+        data=data_of,
+        cell=cell_of,
+    output:
+        grid=f"{ROOT}/analysis/explanations/{{run}}/explanations.npz",
+        similarity=f"{ROOT}/analysis/explanations/{{run}}/class_similarity.npz",
+    params:
+        pairs=lambda wildcards: SETTLED["class_pairs"].get(settings_of(wildcards).dataset.name),
+        code=lambda wildcards: jobs.code_of_inspection("explanations", settings_of(wildcards)),
+    log:
+        f"logs/{PLAN.scale}/explain/{{run}}.log",
+    conda:
+        "../../envs/xkd.yaml"
+    resources:
+        gpu=1,
+        mem_mb=3000,
+        runtime=60,
+    shell:
+        "python -m xkd explain {wildcards.run} > {log} 2>&1"

@@ -1,0 +1,17 @@
+rule prepare:
+    """One compact, checked file per data set, from the original files."""
+    output:
+        data=f"{ROOT}/data/{{dataset}}/data.safetensors",
+        manifest=f"{ROOT}/data/{{dataset}}/manifest.json",
+    params:
+        settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
+        code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),
+    log:
+        f"logs/{PLAN.scale}/prepare/{{dataset}}.log",
+    conda:
+        "../../envs/xkd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python -m xkd prepare {wildcards.dataset} > {log} 2>&1"

@@ -1,0 +1,56 @@
+"""One rule per item, named after it, so that `snakemake le_table6` draws just that one."""
+
+for item in PLAN.items.values():
+
+    rule:
+        name:
+            item.name
+        input:
+            **jobs.item_inputs(PLAN, item, LAYOUT),
+        output:
+            **{
+                form: report(
+                    path,
+                    caption="../report/item.rst",
+                    category=item.entry["paper"],
+                    subcategory=item.entry["number"],
+                    labels={"item": item.entry["number"], "form": form},
+                )
+                if form in ("html", "png")
+                else path
+                for form, path in LAYOUT.item(item.kind, item.name).items()
+            },
+        params:
+            item=jobs.item_description(PLAN, item),
+            code=jobs.code_of_drawing(item),
+        log:
+            f"logs/{PLAN.scale}/{item.kind}/{item.name}.log",
+        conda:
+            "../../envs/xkd.yaml"
+        resources:
+            mem_mb=1500,
+            runtime=15,
+        script:
+            f"../scripts/{item.kind}/{item.name}.py"
+
+
+def outputs_of(*papers):
+    """Files of all items of these papers."""
+    return [
+        path
+        for item in PLAN.items.values()
+        if item.entry["paper"] in papers
+        for path in LAYOUT.item(item.kind, item.name).values()
+    ]
+
+
+rule le:
+    """All tables and figures of the LE paper."""
+    input:
+        outputs_of("LE"),
+
+
+rule oracle:
+    """All tables and figures of the Oracle paper."""
+    input:
+        outputs_of("Oracle"),

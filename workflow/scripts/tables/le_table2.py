@@ -1,0 +1,24 @@
+"""LE, Table 2: test accuracy of regularised ResNets.
+
+Protocol: CIFAR-10 test split, last epoch; mean and sample s.d. over seeds; hyper-parameters at the
+paper's printed winners.
+"""
+
+import pandas as pd
+
+from xkd.report import job, published, results, tables
+
+
+def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
+    """runs: one row per run; reads dataset, network, method, teacher, seed, top1, best_top1."""
+    return tables.accuracy_table(runs, printed, item)
+
+
+if __name__ == "__main__":
+    with job.logged(snakemake.log):
+        item = snakemake.params.item
+        runs = results.read_cells(snakemake.input.cells)
+        printed = published.load(
+            snakemake.input.published, item["labels"], "Table 2", item.get("methods", ())
+        )
+        tables.save(build(runs, printed, item), snakemake.output)

@@ -1,0 +1,180 @@
+"""`python -m xkd VERB`: what the computing rules call; works by hand and without Snakemake too.
+
+Verbs parse, call and print; everything else lives in the modules they call, imported on demand.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xkd import config
+from xkd.errors import Refused
+from xkd.plan import Plan
+from xkd.runs import Cell, Run
+from xkd.settings import Reinforcement
+
+FROZEN = os.environ.get("XKD_CONFIG", "config.yaml")  # the rules' jobs read the frozen config
+
+
+def prepare(plan: Plan, asked: argparse.Namespace) -> None:
+    """one compact, checked file per data set"""
+    from xkd.data.prepare import prepare
+
+    prepare(
+        plan.dataset(asked.subject),
+        Path(plan.config["data_root"]),
+        plan.layout(asked.results).data(asked.subject),
+        download=plan.config["download"],
+    )
+
+
+def train(plan: Plan, asked: argparse.Namespace) -> int:
+    """all seeds of a cell; what is complete is not trained again"""
+    from xkd.engine.cell import train_cell
+    from xkd.engine.options import EngineOptions
+    from xkd.jobs import code_of_training
+
+    settings = plan.settings(Cell.parse(asked.subject))
+    layout = plan.layout(asked.results)
+    return train_cell(
+        settings,
+        data=layout.data(settings.dataset.name),
+        layout=layout,
+        code=code_of_training(settings),
+        table=asked.table,
+        options=EngineOptions.of(
+            {**plan.config["engine"], "threads": asked.threads, "device": asked.device}
+        ),
+    )
+
+
+def tabulate_teacher(plan: Plan, asked: argparse.Namespace) -> None:
+    """a frozen teacher's logits for every augmented view, on x or on x*"""
+    from xkd.engine.table import tabulate
+
+    run = Run.parse(asked.subject)
+    tabulate(
+        plan.settings(run.cell),
+        run,
+        plan.layout(asked.results),
+        Reinforcement.parse(asked.reinforcement),
+        asked.out,
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def reinforce(plan: Plan, asked: argparse.Namespace) -> None:
+    """a teacher's answers to plain and reinforced images"""
+    from xkd.inspection.answers import ask_teacher
+
+    run, inputs = Run.parse(asked.subject), plan.config["oracle_inputs"]
+    ask_teacher(
+        plan.settings(run.cell),
+        run,
+        plan.layout(asked.results),
+        plan.reinforcements(),
+        keep=inputs["keep"],
+        splits=inputs["splits"],
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def cluster(plan: Plan, asked: argparse.Namespace) -> None:
+    """t-SNE and silhouettes of a teacher's answers"""
+    from xkd.inspection.clusters import cluster_answers
+
+    cluster_answers(Run.parse(asked.subject), plan.layout(asked.results), **plan.config["clusters"])
+
+
+def explain(plan: Plan, asked: argparse.Namespace) -> None:
+    """explanations of test images, and the class similarity they show"""
+    from xkd.inspection.explanations import explain_run
+
+    run = Run.parse(asked.subject)
+    explain_run(
+        plan.settings(run.cell),
+        run,
+        plan.layout(asked.results),
+        pairs=plan.config["class_pairs"].get(run.cell.dataset, []),
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def check(plan: Plan, asked: argparse.Namespace) -> None:
+    """check the config, and count what it asks for"""
+    runs = sum(len(settings.seeds) for settings in plan.cells.values())
+    print(f"{asked.config}: sound; scale {plan.scale}, {len(plan.cells)} cells, {runs} runs")
+    for item in plan.items.values():
+        shown = sum(len(seeds) for _, seeds in item.runs)
+        paper = f"{item.entry['paper']} {item.entry['number']}"
+        print(f"  {item.name:24} {paper:18} {shown:4} runs shown")
+
+
+def where(plan: Plan, asked: argparse.Namespace) -> None:
+    """say where tables, figures and the report are"""
+    root = plan.layout(asked.results).root
+    for kind in ("tables", "figures"):
+        count = sum(item.kind == kind for item in plan.items.values())
+        print(f"{kind:8} {root / kind}/  ({count})")
+    if (report := root / "report.html").exists():
+        print(f"report   {report}")
+
+
+#: Verb -> what its argument is, or None where it takes none; and whether it computes on a device.
+VERBS: dict[Callable[[Plan, argparse.Namespace], Any], tuple[str | None, bool]] = {
+    prepare: ("data set", False),
+    train: ("cell: dataset/network/method[/from-teacher]", True),
+    tabulate_teacher: ("run: a cell, then /seed<number>", True),
+    reinforce: ("run: a cell, then /seed<number>", True),
+    cluster: ("run: a cell, then /seed<number>", False),
+    explain: ("run: a cell, then /seed<number>", True),
+    check: (None, False),
+    where: (None, False),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, verb by verb."""
+    top = argparse.ArgumentParser(prog="xkd", description=__doc__.splitlines()[0])
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for action, (subject, computes) in VERBS.items():
+        verb = verbs.add_parser(action.__name__, help=action.__doc__)
+        verb.set_defaults(action=action)
+        if subject:
+            verb.add_argument("subject", metavar=subject.split(":")[0].replace(" ", "_").upper())
+        if computes:
+            verb.add_argument("--threads", type=int, default=1, help="cores to use")
+            verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
+        if action is train:
+            verb.add_argument("--table", type=Path, help="what tabulate_teacher wrote")
+        if action is tabulate_teacher:
+            verb.add_argument("--reinforcement", default="gradient-0", help="e.g. gradient-0.5")
+            verb.add_argument("--out", type=Path, required=True)
+        verb.add_argument("--config", default=FROZEN, help="config.yaml, or a frozen config")
+        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+        verb.add_argument("--results", type=Path, default=Path("results"))
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 2 refused (one line says why), 75 stopped by SIGTERM and resumable."""
+    asked = parser().parse_args(arguments)
+    try:
+        plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
+        return asked.action(plan, asked) or 0
+    except Refused as problem:
+        print(f"xkd {asked.verb}: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"xkd {asked.verb}: interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""A prepared data set, mapped into memory: images are read from the disk when they are needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from xkd.artifacts import read_json
+from xkd.artifacts import verify as verify_digest
+from xkd.data.prepare import DATA, MANIFEST
+from xkd.errors import Refused, unknown
+
+
+class Split(NamedTuple):
+    """images: uint8, [N, C, H, W]; labels, coarse: int64, [N]; coarse is None without superclasses.
+
+    index: int64, [N]; positions within the published training or test images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    coarse: Tensor | None
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What `load` returns; `manifest` is what `prepare` wrote about it."""
+
+    name: str
+    class_names: tuple[str, ...]
+    coarse_names: tuple[str, ...] | None
+    manifest: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def split(self, name: str) -> Split:
+        """`train` is everything for training, and is `fit` and `holdout` together (A3); `test`.
+
+        Raises: Refused for another name, or a hold-out split of a set that keeps none.
+        """
+        if name not in (known := ("train", "fit", "holdout", "test")):
+            raise Refused(unknown("split", name, known))
+        if name in ("train", "test"):
+            return self._select(name, torch.arange(len(self.tensors[f"{name}_labels"])), whole=True)
+        kept = torch.zeros(len(self.tensors["train_labels"]), dtype=torch.bool)
+        kept[self.tensors["holdout"].long()] = True
+        if name == "holdout" and not kept.any():
+            raise Refused(
+                f"data set '{self.name}' keeps no images aside; set holdout: in config.yaml"
+            )
+        return self._select("train", (kept if name == "holdout" else ~kept).nonzero()[:, 0])
+
+    def _select(self, source: str, index: Tensor, whole: bool = False) -> Split:
+        columns = [self.tensors.get(f"{source}_{part}") for part in ("images", "labels", "coarse")]
+        if not whole:
+            columns = [None if column is None else column[index] for column in columns]
+        images, labels, coarse = columns
+        return Split(images, labels.long(), None if coarse is None else coarse.long(), index)
+
+
+def load(folder: Path, verify: bool = True) -> PreparedData:
+    """Map a prepared data set into memory.
+
+    Args:
+        folder: where `prepare` wrote it.
+        verify: compare the file with the digest in its manifest first (0.1-0.5 s for CIFAR).
+    Raises: Refused when files are absent, damaged or unfinished.
+    """
+    manifest = read_json(folder / MANIFEST)
+    try:
+        expected = manifest["digests"][DATA]
+        names, coarse = manifest["class_names"], manifest["coarse_names"]
+        name = manifest["name"]
+        if verify:
+            verify_digest(folder / DATA, expected)
+        tensors = load_file(folder / DATA)
+    except (KeyError, TypeError):
+        raise Refused(
+            f"{folder / MANIFEST} is no manifest of a prepared data set; "
+            "delete it and run the same command again"
+        ) from None
+    except (OSError, SafetensorError) as problem:
+        raise Refused(
+            f"{folder / DATA} is damaged or missing ({' '.join(str(problem).split())}); "
+            "delete its manifest and run the same command again"
+        ) from None
+    return PreparedData(name, tuple(names), coarse and tuple(coarse), manifest, tensors)

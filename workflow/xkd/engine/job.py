@@ -1,0 +1,137 @@
+"""One cell's training job, and the training of one of its seeds from start to files."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xkd.engine.checkpoint import Checkpoints
+from xkd.engine.material import Material
+from xkd.engine.options import EngineOptions
+from xkd.engine.outputs import write_run
+from xkd.engine.runtime import Runtime
+from xkd.engine.stopping import Stop, Stopped
+from xkd.engine.teacher import TeacherSource
+from xkd.engine.training import Diverged, Training
+from xkd.runs import Layout, Run
+from xkd.settings import CellSettings
+
+
+class Progress(Protocol):
+    """Somebody to tell; see `xkd.engine.progress.Lines`."""
+
+    def say(self, line: str) -> None: ...
+    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None: ...
+    def epoch(self, seed: int, record: Mapping[str, Any], seconds: float) -> None: ...
+
+
+@dataclass
+class Job:
+    """What a backend needs to train a cell.
+
+    seeds:        those not complete yet
+    teacher:      seed of the student -> its teacher
+    fingerprints: per seed, of code, settings, data and teacher
+    card:         circumstances, for the run cards
+    """
+
+    settings: CellSettings
+    seeds: list[int]
+    layout: Layout
+    material: Material
+    teacher: Callable[[int], TeacherSource | None]
+    runtime: Runtime
+    options: EngineOptions
+    fingerprints: Mapping[int, str]
+    card: Mapping[str, Any]
+    progress: Progress
+    stop: Stop
+
+    def checkpoints(self, seed: int) -> Checkpoints:
+        path = self.layout.resume(Run(self.settings.cell, seed))
+        return Checkpoints(path, self.fingerprints[seed], self.progress.say)
+
+    def training(self, seed: int) -> Training:
+        """A seed where its last checkpoint left it, or at its start."""
+        training = Training(
+            self.settings, seed, self.material, self.teacher(seed), self.runtime
+        )
+        if (state := self.checkpoints(seed).load()) is not None:
+            training.restore(state)
+            self.progress.say(f"seed {seed} continues after epoch {training.epoch}")
+        return training
+
+    def finish(self, training: Training) -> None:
+        """Leave the files of a finished seed."""
+        seed = training.seed
+        folder = self.layout.run(Run(self.settings.cell, seed))
+        card = {"run": str(Run(self.settings.cell, seed)), "fingerprint": self.fingerprints[seed]}
+        write_run(training, folder, {**card, **self.card})
+        self.checkpoints(seed).remove()
+
+
+def train_seed(job: Job, seed: int) -> None:
+    """Train one seed to its end, leaving checkpoints on the way and files at the end.
+
+    Raises:
+        Diverged if its loss is no longer a number.
+        Stopped after a signal, once a checkpoint is left.
+    """
+    training = job.training(seed)
+    keeper = Keeper(job, training)
+    try:
+        while not training.finished:
+            if training.plan is None:
+                training.begin_epoch()
+            while training.position < len(training.batches):
+                training.advance()
+                keeper.after_step()
+            training.end_epoch()
+            keeper.after_epoch()
+    except Diverged as problem:
+        raise keeper.explain(problem) from None
+    job.finish(training)
+
+
+class Keeper:
+    """Between the steps of one seed: tell its progress, leave checkpoints, stop when asked to."""
+
+    def __init__(self, job: Job, training: Training) -> None:
+        self.job, self.training = job, training
+        self.checkpoints = job.checkpoints(training.seed)
+        self.period = 60 * job.options.checkpoint_minutes
+        self.saved = time.monotonic()
+        self.good = training.epoch  # epochs in the last checkpoint
+
+    def after_step(self) -> None:
+        """Raises Stopped, with a checkpoint left, when a signal has come."""
+        training, job = self.training, self.job
+        done = training.position
+        job.progress.step(
+            training.seed, training.epoch, done, len(training.batches), done * training.plan.batch
+        )
+        if job.stop.requested is not None:
+            self.save()
+            raise Stopped(job.stop.requested)
+        if self.period and self._due():
+            self.save()
+
+    def after_epoch(self) -> None:
+        training = self.training
+        self.job.progress.epoch(training.seed, training.history[-1], training.seconds[-1])
+        if self._due() and not training.finished:
+            self.save()
+
+    def save(self) -> None:
+        self.checkpoints.save(self.training.state())
+        self.saved, self.good = time.monotonic(), self.training.epoch
+
+    def explain(self, problem: Diverged) -> Diverged:
+        """The same, with the last good checkpoint named."""
+        kept = "no checkpoint was left before"
+        if self.checkpoints.path.exists():
+            kept = f"last good checkpoint: after epoch {self.good}, {self.checkpoints.path}"
+        return Diverged(f"{problem}; {kept}; lower the learning rate or the weights of the losses")
+
+    def _due(self) -> bool:
+        return time.monotonic() - self.saved >= self.period

@@ -1,0 +1,167 @@
+"""One writer per cell: a lock file with a heartbeat, so that orphaned jobs are noticed."""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from xkd.errors import Refused
+
+AFFECTS_RESULTS = False
+BEAT = 30.0  # seconds between two signs of life
+STALE = 300.0  # seconds without one after which a lock of another machine is void
+
+
+class Lost(Refused):
+    """Somebody else took the lock while we held it."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, name: str) -> Iterator["Lock"]:
+    """Hold the lock of a cell while inside.
+
+    Args:
+        path: of the lock file.
+        name: what is locked, for messages.
+    Raises: Refused if another live process holds it, with the command that shows or ends it.
+    """
+    lock = Lock(path, name)
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+class Lock:
+    """A file that says host, process, SLURM job and a token; its date is the heartbeat."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.content = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "job": os.environ.get("SLURM_JOB_ID"),
+            "token": uuid.uuid4().hex,
+        }
+        self.lost = False
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def acquire(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while not self._create():
+            holder = self._read()
+            if holder is None:
+                continue  # released this very moment
+            if reason := self._alive(holder):
+                raise Refused(self._refusal(holder, reason))
+            self._break(holder)
+        self._thread.start()
+
+    def release(self) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._is_ours():
+            self.path.unlink(missing_ok=True)
+
+    def _create(self) -> bool:
+        """Appear whole or not at all: written aside, then linked, which fails if the name is taken."""
+        aside = self.path.with_name(f"{self.path.name}.{self.content['token']}")
+        aside.write_text(json.dumps(self.content), encoding="utf-8")
+        try:
+            os.link(aside, self.path)
+        except FileExistsError:
+            return False
+        finally:
+            aside.unlink()
+        return True
+
+    def _read(self) -> dict | None:
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError):
+            return {}  # damaged: nobody's, as soon as its heartbeat is old
+
+    def _is_ours(self) -> bool:
+        return (self._read() or {}).get("token") == self.content["token"]
+
+    def _alive(self, holder: dict) -> str | None:
+        """Why the holder counts as alive; None if its lock is void."""
+        same_host = holder.get("host") == self.content["host"]
+        if same_host and holder.get("pid"):
+            started = _started(holder["pid"])
+            return "is running" if started and started == holder["started"] else None
+        if holder.get("job") and holder["job"] == self.content["job"]:
+            return None  # our own job, requeued elsewhere after its first machine was lost
+        age = self._age()
+        return f"gave a sign of life {age:.0f} s ago" if age < STALE else None
+
+    def _age(self) -> float:
+        """Seconds since the last heartbeat, by the file system's own clock."""
+        probe = self.path.with_name(f"{self.path.name}.{self.content['token']}.now")
+        try:
+            probe.touch()
+            return probe.stat().st_mtime - self.path.stat().st_mtime
+        except FileNotFoundError:
+            return STALE
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _break(self, holder: dict) -> None:
+        """Remove the lock of a dead holder; put it back if another one appeared meanwhile."""
+        aside = self.path.with_name(f"{self.path.name}.{self.content['token']}.void")
+        try:
+            os.rename(self.path, aside)  # of several that try, one succeeds
+        except FileNotFoundError:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            if json.loads(aside.read_text(encoding="utf-8")) != holder:
+                os.link(aside, self.path)
+        aside.unlink(missing_ok=True)
+
+    def _refusal(self, holder: dict, reason: str) -> str:
+        job, pid, host = holder.get("job"), holder.get("pid"), holder.get("host", "unknown")
+        who = f"process {pid} on {host}" + (f", SLURM job {job}" if job else "")
+        if job:
+            stop = f"look with `squeue -j {job}`, end it with `scancel {job}`"
+        elif host == self.content["host"]:
+            stop = f"look with `ps -p {pid}`, end it with `kill {pid}`"
+        else:
+            stop = f"end it with `ssh {host} kill {pid}`"
+        return f"{self.name} is being written by {who}, which {reason}; wait for it, or {stop}"
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT):
+            with contextlib.suppress(OSError):
+                if not self._is_ours():
+                    self.lost = True
+                    return
+                os.utime(self.path)
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, in its own unit; None if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    try:  # a system without /proc: the number alone must do
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"

@@ -1,0 +1,43 @@
+"""The images of a cell, brought to the device once and shared by all its seeds."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xkd.data.dataset import load
+from xkd.data.prepare import DATA
+from xkd.data.stream import Resident
+from xkd.engine.runtime import Runtime
+from xkd.evaluate import Scored
+from xkd.settings import CellSettings
+
+
+class Material(NamedTuple):
+    """train: images to learn from; rows: their positions among all training images, [N];
+    score: images of the accuracy curve and of the final predictions; digest: of the prepared data.
+    """
+
+    train: Resident
+    rows: Tensor
+    score: Scored
+    digest: str
+
+    @classmethod
+    def of(cls, settings: CellSettings, folder: Path, runtime: Runtime) -> "Material":
+        """From the folder of a prepared data set; a search never touches the test split."""
+        data = load(folder)
+        learn, score = ("fit", "holdout") if settings.holdout else ("train", "test")
+        split = data.split(learn)
+        train = Resident(
+            split.images,
+            split.labels,
+            settings.dataset,
+            runtime.device,
+            runtime.dtype,
+            channels_last=runtime.layout == torch.channels_last,
+        )
+        scored = Scored.of(data, score, settings.dataset, runtime.device, runtime.dtype)
+        digest = data.manifest["digests"][DATA]
+        return cls(train, split.index.to(runtime.device), scored, digest)

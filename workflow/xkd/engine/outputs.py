@@ -1,0 +1,159 @@
+"""What a finished run leaves behind, and how to tell that it is complete.
+
+Every file but `run.yaml` and `timing.csv` has the same bytes whenever the same seed is trained again
+on the same kind of processor; hosts, dates and durations are kept out of the others.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xkd.artifacts import digest, read_json, write_json, write_text
+from xkd.engine.training import Training
+from xkd.errors import Refused
+from xkd.evaluate import metrics, predict, save_network, save_predictions
+from xkd.provenance import git_commit, versions
+from xkd.runs import Layout, Run
+from xkd.settings import CellSettings
+
+CARD = "run.yaml"
+FIRST = ("epoch", "stage", "lr", "loss", "train_top1", "test_top1", "holdout_top1")
+
+
+def fingerprint(
+    settings: CellSettings, code: str, data: str, teacher: str | None, precision: str
+) -> str:
+    """`<code>-<settings>`: two runs with the same fingerprint and seed have the same weights.
+
+    Args:
+        code: digest of the source that trains; data: of the prepared data set.
+        teacher: digest of the teacher's weights.
+    """
+    content = [settings.slice(), data, teacher, precision]
+    text = json.dumps(content, sort_keys=True)
+    return f"{code}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None:
+    """Weights, history, predictions and metrics; last of all the run card with their digests.
+
+    Args:
+        card: fingerprint and circumstances, first in the card.
+    """
+    student = training.method.student
+    save_network(student, folder / "weights.safetensors")
+    write_text(folder / "history.csv", table(training.history))
+    write_text(
+        folder / "timing.csv",
+        table([{"epoch": i, "seconds": s} for i, s in enumerate(training.seconds, 1)]),
+    )
+    with training.runtime.autocast():
+        predictions = predict(student, training.material.score)
+    save_predictions(predictions, folder / "predictions.npz")
+    write_json(folder / "metrics.json", {**metrics(predictions), **curve(training)})
+    files = ("weights.safetensors", "history.csv", "predictions.npz", "metrics.json")
+    content = {
+        **card,
+        "seconds": round(sum(training.seconds), 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {name: digest(folder / name) for name in files},
+    }
+    write_text(folder / CARD, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def curve(training: Training) -> dict[str, float | str]:
+    """What the history says in one line; nothing is chosen by the best epoch (A4)."""
+    split = training.material.score.name
+    scores = [record[f"{split}_top1"] for record in training.history]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return {
+        "split": split,
+        "best_top1": scores[best],
+        "best_epoch": best + 1,
+        "train_top1": training.history[-1]["train_top1"],
+        "epochs": len(scores),
+    }
+
+
+def table(records: Sequence[Mapping[str, float | str]]) -> str:
+    """Records as CSV; a column that some records lack stays empty there."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow(
+            {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in record.items()}
+        )
+    return text.getvalue()
+
+
+def circumstances() -> dict[str, Any]:
+    """Machine, job and versions, for the run card."""
+    return {
+        "commit": git_commit(),
+        "versions": versions(),
+        "host": platform.node(),
+        "processor": _processor(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def complete(folder: Path, expected: str) -> bool:
+    """Whether the run is there, of this fingerprint, and every file as it was written."""
+    try:
+        card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+        return card["fingerprint"] == expected and all(
+            digest(folder / name) == found for name, found in card["files"].items()
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def write_manifest(settings: CellSettings, layout: Layout, parameters: int) -> None:
+    """`cell.json`: every seed with metrics and digests; the same bytes while nothing changes."""
+    runs = {}
+    for seed in settings.seeds:
+        folder = layout.run(Run(settings.cell, seed))
+        try:
+            card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+        except OSError:
+            raise Refused(f"{folder} is not complete: {CARD} is missing") from None
+        runs[str(seed)] = {
+            "fingerprint": card["fingerprint"],
+            "metrics": read_json(folder / "metrics.json"),
+            "digests": card["files"],
+        }
+    content = settings.slice()
+    write_json(
+        layout.manifest(settings.cell),
+        {
+            "cell": str(settings.cell),
+            "dataset": settings.cell.dataset,
+            "network": settings.cell.network,
+            "method": settings.cell.method,
+            "teacher": settings.cell.teacher,
+            "recipe": content["recipe"],
+            "options": content["method"]["options"],
+            "parameters": parameters,
+            "runs": runs,
+        },
+    )

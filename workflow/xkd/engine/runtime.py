@@ -1,0 +1,91 @@
+"""Where and how precisely a process computes: device, number format, memory layout, threads."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from xkd.engine.options import EngineOptions
+from xkd.errors import Refused
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Resolved from the options on the machine at hand."""
+
+    device: torch.device
+    precision: str
+    compile: bool = False
+    threads: int = 1
+
+    @classmethod
+    def of(cls, options: EngineOptions) -> "Runtime":
+        """Raises Refused when CUDA is asked for and absent, or a format does not fit the device."""
+        cuda = torch.cuda.is_available()
+        wants_cuda = options.device == "cuda" or options.backend == "graph"
+        if wants_cuda and not cuda:
+            asked = "device 'cuda'" if options.device == "cuda" else "backend 'graph'"
+            raise Refused(
+                f"engine {asked} needs a CUDA device and torch finds none here; take "
+                "device 'cpu' and backend 'auto'"
+            )
+        if options.backend == "graph" and options.device == "cpu":
+            raise Refused("engine backend 'graph' runs on CUDA, but device is 'cpu'; drop one")
+        on_cuda = cuda and options.device != "cpu" and options.backend != "procs"
+        if options.precision == "tf32" and not on_cuda:
+            raise Refused("engine precision 'tf32' needs CUDA; take float32 or bf16 on a CPU")
+        device = torch.device("cuda", torch.cuda.current_device()) if on_cuda else "cpu"
+        return cls(
+            torch.device(device), options.precision, options.compile, options.threads_per_seed
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Format of weights and images; bf16 and tf32 concern the arithmetic only."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def on_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    def describe(self) -> str:
+        """The device by name."""
+        return torch.cuda.get_device_name(self.device) if self.on_cuda else "cpu"
+
+    def prepare(self) -> None:
+        """Settings of the whole process. Call once, before anything is computed."""
+        torch.set_num_threads(self.threads)
+        # A unit that died leaves momentum decaying into denormals, ten times slower to add.
+        torch.set_flush_denormal(True)
+        if self.on_cuda:
+            tf32 = self.precision == "tf32"
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            torch.backends.cudnn.allow_tf32 = tf32
+            torch.backends.cudnn.benchmark = True
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Channels last is 1.4 times faster on a CPU, and what CUDA's matrix units expect."""
+        if self.on_cuda and self.precision in ("float32", "float64"):
+            return torch.contiguous_format
+        return torch.channels_last
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a network or method to the device, in the number format and memory layout."""
+        return module.to(self.device, self.dtype, memory_format=self.layout)
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def random_state(self) -> dict[str, torch.Tensor]:
+        """State of the generators that dropout and random permutations draw from."""
+        state = {"cpu": torch.get_rng_state()}
+        return state | {"cuda": torch.cuda.get_rng_state(self.device)} if self.on_cuda else state
+
+    def set_random_state(self, state: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(state["cpu"])
+        if self.on_cuda and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)

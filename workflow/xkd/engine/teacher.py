@@ -1,0 +1,130 @@
+"""The frozen teacher's answers: looked up in a table, or asked anew at every step."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from xkd.engine import table
+from xkd.engine.material import Material
+from xkd.engine.options import EngineOptions
+from xkd.engine.runtime import Runtime
+from xkd.errors import Refused
+from xkd.evaluate import load_network, weights_digest
+from xkd.methods.base import TeacherAnswer
+from xkd.networks import Network
+from xkd.reinforce import reinforce
+from xkd.runs import Layout, Run
+from xkd.settings import CellSettings, TeacherNeeds
+
+
+class TeacherSource(Protocol):
+    """network: the teacher itself, frozen; its shapes are what a method may need to know."""
+
+    network: Network
+
+    def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+        """To a batch as the student sees it.
+
+        Args:
+            images, labels: of the batch, as in `methods.base.Batch`.
+            index, view: where they come from, [B], as in `data.stream.Plan`.
+        """
+        ...
+
+
+class ForwardTeacher:
+    """A forward pass per batch; for reinforced inputs two, and a backward pass to the images."""
+
+    def __init__(self, network: Network, needs: TeacherNeeds, runtime: Runtime) -> None:
+        self.network = runtime.place(network)
+        self.needs, self.runtime = needs, runtime
+
+    def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+        reinforcement = self.needs.reinforcement
+        with self.runtime.autocast():
+            if reinforcement is not None and reinforcement.gamma:
+                images = reinforce(self.network, images, labels, reinforcement).images
+            with torch.no_grad():
+                output = self.network(images)
+        if self.needs.kind == "features":
+            return TeacherAnswer(output.logits, output.features, output.blocks)
+        return TeacherAnswer(output.logits)
+
+
+class TableTeacher:
+    """Logits of every view of every training image, worked out beforehand.
+
+    Args:
+        logits: float16, [views, training images, C]; mapped into memory, or on the device.
+        rows: position of each of the cell's images among all training images, [N].
+    """
+
+    def __init__(self, network: Network, logits: Tensor, rows: Tensor, runtime: Runtime) -> None:
+        self.network = network
+        self.logits, self.rows, self.dtype = logits, rows, runtime.dtype
+
+    def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+        return TeacherAnswer(self.logits[view, self.rows[index]].to(self.dtype))
+
+
+class Teachers:
+    """The teacher of every seed of a cell: one for all, or each seed's own (A14).
+
+    Args:
+        path: of the table; None lets the teacher answer at every step.
+    """
+
+    def __init__(
+        self,
+        settings: CellSettings,
+        layout: Layout,
+        path: Path | None,
+        material: Material,
+        runtime: Runtime,
+        options: EngineOptions,
+    ) -> None:
+        self.settings, self.layout, self.material = settings, layout, material
+        self.runtime = runtime
+        self.path = _path(settings, path, options)
+        self._ready: dict[int, TeacherSource] = {}
+
+    @property
+    def kind(self) -> str:
+        if self.settings.method.needs.kind == "nothing":
+            return "none"
+        return "forward" if self.path is None else "table"
+
+    def __call__(self, seed: int) -> TeacherSource | None:
+        """The teacher of a student's seed, verified; loaded once."""
+        if self.kind == "none":
+            return None
+        chosen = self.settings.teacher.seed_for(seed)
+        if chosen not in self._ready:
+            self._ready[chosen] = self._load(chosen)
+        return self._ready[chosen]
+
+    def _load(self, seed: int) -> TeacherSource:
+        settings, needs = self.settings, self.settings.method.needs
+        run = self.layout.run(Run(settings.teacher.cell, seed))
+        network = load_network(run, settings.teacher.network, settings.dataset)
+        if self.path is None:
+            return ForwardTeacher(network, needs, self.runtime)
+        expected = table.Header.of(
+            weights_digest(run), self.material.digest, settings.dataset, needs.reinforcement
+        )
+        logits = table.open_table(self.path, expected).to(self.runtime.device)
+        return TableTeacher(network, logits, self.material.rows, self.runtime)
+
+
+def _path(settings: CellSettings, path: Path | None, options: EngineOptions) -> Path | None:
+    """The table to use, if any. Raises Refused where one is demanded that cannot be had."""
+    needs = settings.method.needs
+    usable = needs.kind == "logits" and settings.teacher.seed is not None
+    if options.teacher == "table" and usable and path is None:
+        raise Refused(
+            f"engine teacher 'table', but no table of {settings.teacher.cell} was given; run "
+            "`xkd tabulate_teacher` first, or take teacher 'auto'"
+        )
+    return path if usable and options.teacher != "forward" else None

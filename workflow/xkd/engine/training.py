@@ -1,0 +1,218 @@
+"""The training of one seed, a step at a time. The only training loop, and it knows no method."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xkd.data.stream import Plan, Stream
+from xkd.engine.build import build_method
+from xkd.engine.material import Material
+from xkd.engine.runtime import Runtime
+from xkd.engine.schedule import Turn, turns
+from xkd.engine.teacher import TeacherSource
+from xkd.errors import Refused
+from xkd.evaluate import accuracy
+from xkd.methods.base import Batch
+from xkd.settings import CellSettings
+
+
+class Diverged(Refused):
+    """The loss of one seed is no longer a number."""
+
+
+class Training:
+    """One seed of a cell; a backend calls `begin_epoch`, `advance` for every batch, `end_epoch`.
+
+    Attributes:
+        method:   the student and whatever else is trained
+        schedule: every epoch of the training
+        epoch:    epochs completed
+        position: steps completed in the epoch under way
+        plan:     images and views of the epoch under way, None between epochs
+        history:  one dict per completed epoch, named as in `history.csv`
+        seconds:  duration of every completed epoch, scoring included
+    """
+
+    def __init__(
+        self,
+        settings: CellSettings,
+        seed: int,
+        material: Material,
+        teacher: TeacherSource | None,
+        runtime: Runtime,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.settings, self.seed, self.runtime = settings, seed, runtime
+        self.material, self.teacher = material, teacher
+        self.method = runtime.place(build_method(settings, teacher and teacher.network))
+        if runtime.compile:
+            self.method.student.compile()
+        self.schedule = turns(self.method.stages(settings.recipe), settings.recipe)
+        self.epoch = self.position = 0
+        self.plan: Plan | None = None
+        self.history: list[dict[str, float | str]] = []
+        self.seconds: list[float] = []
+        self.rows: list[Tensor] = []
+        self.names: list[str] = []
+        self.momentum: dict[str, Tensor] = {}  # of the current stage
+        self.shared: dict[str, Tensor] = {}  # under the cell's recipe, across stages
+        self._entered: int | None = None  # the stage that `optimiser` belongs to
+        self._spent = 0.0  # seconds of the epoch under way before this process
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch == len(self.schedule)
+
+    @property
+    def turn(self) -> Turn:
+        """The epoch under way, or the next one."""
+        return self.schedule[self.epoch]
+
+    def begin_epoch(self) -> None:
+        """Draw order and views, set learning rate and factors; start a stage where one starts."""
+        turn = self.turn
+        if self._entered != turn.stage:
+            self.enter_stage()
+        for group in self.optimiser.param_groups:
+            group["lr"] = turn.lr
+        self.terms = list(turn.weights)
+        factors = [turn.weights[term] for term in self.terms]
+        self.factors = torch.tensor(factors, dtype=self.runtime.dtype, device=self.runtime.device)
+        stream = Stream(self.material.train, turn.recipe.batch, self.seed)
+        self.plan = stream.epoch(turn.epoch)
+        self.batches = list(self.plan)
+        self.rows, self.position = [], 0
+        self.method.train()
+        self._began = time.monotonic()
+
+    def enter_stage(self) -> None:
+        """A fresh optimiser; under the cell's recipe it takes over the momentum so far."""
+        turn = self.turn
+        wanted = {id(weight) for weight in self.method.trained(turn.name)}
+        self.momentum = {} if turn.own else self.shared
+        chosen = {}
+        for name, weight in self.method.named_parameters():
+            weight.requires_grad_(id(weight) in wanted)
+            weight.grad = None
+            if weight.requires_grad:
+                chosen[name] = weight
+                self.momentum.setdefault(name, torch.zeros_like(weight))
+        self.optimiser = torch.optim.SGD(
+            chosen.values(),
+            lr=turn.lr,
+            momentum=turn.recipe.momentum,
+            weight_decay=turn.recipe.weight_decay,
+            fused=True,
+        )
+        for name, weight in chosen.items():
+            self.optimiser.state[weight]["momentum_buffer"] = self.momentum[name]
+        self._entered = turn.stage
+
+    def advance(self) -> None:
+        """The next step of the epoch under way."""
+        self.rows.append(self.step(*self.batches[self.position]))
+        self.position += 1
+
+    def step(self, index: Tensor, view: Tensor) -> Tensor:
+        """One update from the images `index` seen as `view`, both [B].
+
+        Returns: what the epoch's record needs, [K]: terms, loss, number of correct answers, meters.
+            Nothing is read back to the host here.
+        """
+        images, labels = self.material.train.batch(index, view)
+        answer = self.teacher and self.teacher.answer(images, labels, index, view)
+        with self.runtime.autocast():
+            outcome = self.method(Batch(images, labels, answer), self.turn.name)
+        terms = torch.stack([outcome.terms[term] for term in self.terms])
+        loss = terms.dot(self.factors)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        correct = (outcome.logits.detach().argmax(1) == labels).sum().to(terms.dtype)
+        self.names = [*self.terms, "loss", "correct", *outcome.meters]
+        rest = torch.stack([loss.detach(), correct, *outcome.meters.values()])
+        return torch.cat([terms.detach(), rest])
+
+    def end_epoch(self) -> None:
+        """Read the meters, score the student, add a line to the history.
+
+        Raises: Diverged, with step and learning rate, if the loss of any step was not finite; the
+            history then ends with the epoch before.
+        """
+        turn = self.turn
+        record = {"epoch": turn.epoch, "stage": turn.name, "lr": turn.lr}
+        record |= self.summary()
+        score = self.material.score
+        with self.runtime.autocast():
+            record[f"{score.name}_top1"] = accuracy(self.method.student, score)
+        self.history.append(record)
+        self.seconds.append(self._spent + time.monotonic() - self._began)
+        self._spent, self.rows, self.position, self.plan = 0.0, [], 0, None
+        self.epoch += 1
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to continue to the same bits; between any two steps.
+
+        Raises: Diverged if the epoch under way has met a loss that is not a number.
+        """
+        rows = torch.stack(self.rows).cpu() if self.rows else torch.empty(0)
+        if len(rows):
+            self.check_finite(rows)
+        spent = self._spent + time.monotonic() - self._began if self.plan else 0.0
+        return {
+            "epoch": self.epoch,
+            "position": self.position if self.plan else None,
+            "weights": self.method.state_dict(),
+            "momentum": self.momentum,
+            "shared_momentum": self.shared,
+            "random": self.runtime.random_state(),
+            "rows": rows,
+            "names": self.names,
+            "history": self.history,
+            "seconds": self.seconds,
+            "spent": spent,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.epoch = state["epoch"]
+        self.history, self.seconds = state["history"], state["seconds"]
+        self.method.load_state_dict(state["weights"])
+        weights = dict(self.method.named_parameters())
+        for name, saved in state["shared_momentum"].items():
+            self.shared[name] = torch.zeros_like(weights[name]).copy_(saved)
+        started = state["position"] is not None
+        if not self.finished and (started or not self.turn.first):
+            self.enter_stage()
+            for name, saved in state["momentum"].items():
+                self.momentum[name].copy_(saved)
+        if started:
+            self.begin_epoch()
+            self.rows, self.position = list(state["rows"].to(self.runtime.device)), state["position"]
+            self.names, self._spent = state["names"], state["spent"]
+        self.runtime.set_random_state(state["random"])
+
+    def summary(self) -> dict[str, float]:
+        """Means over the samples of the epoch: loss, its terms, accuracy, the method's meters."""
+        rows = torch.stack(self.rows).double().cpu()  # [steps, K]; the only read of the epoch
+        self.check_finite(rows)
+        seen = rows.new_tensor(self.plan.sizes)
+        means = (rows * seen[:, None]).sum(0) / seen.sum()
+        means = dict(zip(self.names, means.tolist(), strict=True))
+        correct = rows[:, self.names.index("correct")].sum() / seen.sum()
+        terms = {f"loss_{term}": means.pop(term) for term in self.terms}
+        del means["correct"]
+        return {"loss": means.pop("loss"), **terms, "train_top1": correct.item(), **means}
+
+    def check_finite(self, rows: Tensor) -> None:
+        """rows: [steps, K]. Raises Diverged if a loss among them is not a number."""
+        losses = rows[:, self.names.index("loss")]
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            step = int(bad[0])
+            raise Diverged(
+                f"seed {self.seed}: the loss became {losses[step]:g} at epoch {self.turn.epoch}, "
+                f"step {step + 1} of {len(self.plan)}, learning rate {self.turn.lr:g}"
+            )

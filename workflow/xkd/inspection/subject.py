@@ -1,0 +1,36 @@
+"""The trained network and the images that an analysis looks at."""
+
+from dataclasses import dataclass
+
+import torch
+
+from xkd.data.dataset import PreparedData, load
+from xkd.data.stream import Normalisation
+from xkd.evaluate import load_network
+from xkd.networks import Network
+from xkd.runs import Layout, Run
+from xkd.settings import CellSettings
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Subject:
+    """network: frozen, in evaluation mode, on `device`; data: the data set it was trained on."""
+
+    network: Network
+    data: PreparedData
+    normalised: Normalisation
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, settings: CellSettings, run: Run, layout: Layout, threads: int, device: str
+    ) -> "Subject":
+        """Raises Refused when the run or the data set is absent or damaged."""
+        torch.set_num_threads(threads)
+        wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        place = torch.device(wanted)
+        network = load_network(layout.run(run), settings.network, settings.dataset).to(place)
+        data = load(layout.data(settings.dataset.name))
+        return cls(network, data, Normalisation(settings.dataset, place), place)

@@ -1,0 +1,179 @@
+"""What each job of the pipeline depends on and costs: files, code fingerprints, resources.
+
+The rules call these; nothing here computes results, and nothing imports torch.
+"""
+
+import ast
+from collections.abc import Mapping
+from itertools import pairwise
+from math import ceil
+from typing import Any
+
+from xkd import config as conf
+from xkd.plan import Item, Plan
+from xkd.provenance import PACKAGE, fingerprint
+from xkd.runs import Layout, Run
+from xkd.settings import CellSettings, DatasetSettings, NetworkSettings, Reinforcement
+
+SCRIPTS = PACKAGE.parent / "scripts"
+
+# ------------------------------------------------------------------------------ code fingerprints
+
+
+def code_of_data(dataset: DatasetSettings) -> str:
+    """Of the prepared file of one data set."""
+    return fingerprint("xkd.data.prepare", f"xkd.data.sources.{dataset.source}")
+
+
+def code_of_training(settings: CellSettings) -> str:
+    """Of a cell's weights: the engine, this method, these networks; no other method."""
+    return fingerprint(
+        "xkd.engine.cell", f"xkd.methods.{settings.method.uses}", *_families(settings)
+    )
+
+
+def code_of_table(settings: CellSettings) -> str:
+    """Of the table that a teacher trained in this cell fills."""
+    return fingerprint("xkd.engine.table", *_families(settings))
+
+
+def code_of_inspection(name: str, settings: CellSettings) -> str:
+    """Of an analysis in `xkd.inspection` that runs a trained network."""
+    return fingerprint(f"xkd.inspection.{name}", *_families(settings))
+
+
+def code_of_drawing(item: Item) -> str:
+    """Of a table or figure: whatever its script imports."""
+    script = SCRIPTS / item.kind / f"{item.name}.py"
+    nodes = ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return fingerprint(*(name for name in imported if name.split(".")[0] == "xkd"))
+
+
+def _families(settings: CellSettings) -> set[str]:
+    networks = [settings.network] + ([settings.teacher.network] if settings.teacher else [])
+    return {f"xkd.networks.{network.family}" for network in networks}
+
+
+# ------------------------------------------------------------------------------------------ files
+
+
+def table(plan: Plan, settings: CellSettings) -> tuple[Run, Reinforcement] | None:
+    """The teacher table that a cell reads, or None where the teacher answers at every step.
+
+    A table holds every augmented view once; it pays when its students, all seeds together, would
+    ask for more passes over the training images than there are views.
+    """
+    needs, teacher = settings.method.needs, settings.teacher
+    choice = plan.config["engine"]["teacher"]
+    if needs.kind != "logits" or teacher is None or teacher.seed is None or choice == "forward":
+        return None
+    key = (teacher.cell.run(teacher.seed), needs.reinforcement or Reinforcement(0.0))
+    if choice == "auto" and _epochs_taught(plan, *key) <= settings.dataset.views:
+        return None
+    return key
+
+
+def _epochs_taught(plan: Plan, teacher: Run, reinforcement: Reinforcement) -> int:
+    """Epochs, over all students and seeds, that ask this teacher for these logits."""
+    return sum(
+        len(student.seeds) * student.recipe.epochs
+        for student in plan.cells.values()
+        if student.teacher
+        and student.method.needs.kind == "logits"
+        and student.teacher.seed == teacher.seed
+        and student.teacher.cell == teacher.cell
+        and (student.method.needs.reinforcement or Reinforcement(0.0)) == reinforcement
+    )
+
+
+def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
+    """Named inputs of the script that draws an item."""
+    runs = [cell.run(seeds[0]) for cell, seeds in item.runs]
+    files: dict[str, Any] = {"cells": [str(layout.manifest(cell)) for cell in item.cells]}
+    if "responses" in item.needs:
+        files["responses"] = [str(layout.responses(run)) for run in runs]
+    if "clusters" in item.needs:
+        files["clusters"] = [str(layout.clusters(run) / "clusters.csv") for run in runs]
+        files["embeddings"] = [str(layout.clusters(run) / "embeddings.npz") for run in runs]
+    if "explanations" in item.needs:
+        folders = [layout.explanations(run) for run in runs]
+        files["explanations"] = [str(folder / "explanations.npz") for folder in folders]
+        files["similarity"] = [str(folder / "class_similarity.npz") for folder in folders]
+    if "published" in item.entry:
+        path = conf.PUBLISHED / f"{item.entry['published']}.csv"
+        files["published"] = str(path.relative_to(PACKAGE.parent.parent))
+    return files
+
+
+def item_description(plan: Plan, item: Item) -> dict[str, Any]:
+    """What a script is told about its item: the config entry, labels, scale, and the exact runs."""
+    labels = {
+        kind: {name: entry["label"] for name, entry in plan.config[kind].items()}
+        for kind in ("datasets", "networks", "methods")
+    }
+    return {
+        "name": item.name,
+        **item.entry,
+        "kind": item.kind,
+        "scale": plan.scale,
+        "replaced": plan.replace,
+        "labels": labels,
+        "methods": list(dict.fromkeys(cell.method for cell in item.cells)),
+        "runs": [[str(cell), list(seeds)] for cell, seeds in item.runs],
+    }
+
+
+# -------------------------------------------------------------------------------------- resources
+# Rough on purpose: they place jobs on machines, and never enter a result.
+
+#: Training images of the sources (an upper bound is enough).
+IMAGES: Mapping[str, int] = {
+    "digits": 1_300,
+    "mnist": 60_000,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "tiny_imagenet": 100_000,
+    "imagenet_folder": 1_300_000,
+}
+CPU_GFLOPS = 30  # sustained by one core on small convolutions
+GPU_GFLOPS = 10_000  # sustained by one recent GPU, all seeds together
+
+
+def forward_mflop(network: NetworkSettings, size: int) -> float:
+    """Arithmetic of one forward pass of one image, in millions of operations."""
+    options = network.options
+    if network.family == "mlp":
+        widths = [size * size, *options["hidden"]]
+        return 2e-6 * sum(a * b for a, b in pairwise(widths))
+    if network.family == "resnet":
+        return 4.7 * (options["depth"] - 2) * (size / 32) ** 2
+    if network.family == "plane_cnn":
+        return {6: 20, 8: 25, 10: 130}.get(options["convolutions"], 130) * (size / 32) ** 2
+    return 4_000 * (size / 224) ** 2
+
+
+def training_gflop(settings: CellSettings) -> float:
+    """Arithmetic of all seeds of a cell; a backward pass counts as two forward passes."""
+    mflop = 3 * forward_mflop(settings.network, settings.dataset.size)
+    if settings.teacher and settings.method.needs.kind == "features":
+        mflop += forward_mflop(settings.teacher.network, settings.dataset.size)
+    images = IMAGES.get(settings.dataset.source, 100_000) * settings.recipe.epochs
+    return 1e-3 * mflop * images * len(settings.seeds)
+
+
+def minutes(settings: CellSettings) -> int:
+    """Wall time to ask of a scheduler: three times the estimate for a GPU, plus half an hour."""
+    return ceil(30 + 3 * training_gflop(settings) / GPU_GFLOPS / 60)
+
+
+def threads(settings: CellSettings) -> int:
+    """One core for what takes seconds, otherwise one per seed."""
+    return 1 if training_gflop(settings) / CPU_GFLOPS < 120 else len(settings.seeds)
+
+
+def memory_mb(settings: CellSettings) -> int:
+    """Process, resident images (padded), and per seed weights and activations."""
+    data = settings.dataset
+    images = IMAGES.get(data.source, 100_000) * data.channels * (data.size + 2 * data.pad) ** 2
+    return ceil(1_200 + 2.5e-6 * images + 300 * threads(settings))

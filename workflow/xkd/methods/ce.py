@@ -1,0 +1,16 @@
+"""CE: cross-entropy with the labels, L = CE(p, y), and nothing else (gradient: LE, Eq. 3)."""
+
+from typing import ClassVar
+
+from xkd.losses import cross_entropy
+from xkd.methods.base import BaseMethod, Batch, Outcome
+
+
+class Method(BaseMethod):
+    OPTIONS: ClassVar = {}
+    WEIGHTS: ClassVar = {"ce": 1.0}
+    TEACHER: ClassVar = "nothing"
+
+    def forward(self, batch: Batch, stage: str) -> Outcome:
+        logits = self.student(batch.images).logits
+        return Outcome(logits, {"ce": cross_entropy(logits, batch.labels)})

@@ -1,0 +1,63 @@
+"""KD: knowledge distillation by softened predictions (Hinton et al. 2015).
+
+    L = T² · KL( q^T ‖ p^T ) + λ · CE(p, y)      T = 4, λ = 0.1: LE, §5.3; the form is A32
+
+With other weights and teachers this is also the benchmark's KD (kd 0.9), KD without labels of
+LE's Table 1 (ce 0), BAN and BAN+L (the teacher is a network like the student), and both steps of
+TAKD (through an assistant). Methods that add feature terms extend the class below.
+"""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from xkd.losses import cross_entropy, soft_target_loss
+from xkd.methods.base import BaseMethod, Batch, Outcome, Stage
+from xkd.settings import Recipe
+
+
+class Method(BaseMethod):
+    OPTIONS: ClassVar = {
+        "temperature": {
+            "description": "T, softens student and teacher alike",
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "default": 4.0,
+        }
+    }
+    WEIGHTS: ClassVar = {"kd": 1.0, "ce": 0.1}
+    TEACHER: ClassVar = "logits"
+
+    def forward(self, batch: Batch, stage: str) -> Outcome:
+        logits = self.student(batch.images).logits
+        return Outcome(logits, self.logit_terms(logits, batch))
+
+    def logit_terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The terms `kd` and `ce`, as far as the weights list them."""
+        terms = {}
+        if self.wants("kd"):
+            temperature = self.options["temperature"]
+            terms["kd"] = soft_target_loss(logits, batch.teacher.logits, temperature)
+        if self.wants("ce"):
+            terms["ce"] = cross_entropy(logits, batch.labels)
+        return terms
+
+    def stages_after(self, first: str, recipe: Recipe) -> list[Stage]:
+        """A first stage that minimises the term `first` alone, then the other terms from there.
+
+        The first stage has its own length and constant rate, options `first_epochs` and
+        `first_lr` (A34); momentum and weight decay are the recipe's.
+        """
+        prelude = replace(
+            recipe,
+            name=first,
+            epochs=self.options["first_epochs"],
+            lr=self.options["first_lr"],
+            milestones=(),
+        )
+        rest = {term: factor for term, factor in self.weights.items() if term != first}
+        return [
+            Stage(first, prelude.epochs, {first: self.weights[first]}, prelude),
+            Stage("train", recipe.epochs, rest),
+        ]

@@ -1,0 +1,179 @@
+"""CIFAR ResNets (He et al. 2016, §4.2), and the residual trunk shared with `imagenet_resnet`."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xkd.errors import Refused
+from xkd.networks.base import Network, Output
+
+OPTIONS = {
+    "depth": {
+        "description": "6n+2: three stages of n blocks of two convolutions",
+        "enum": [8, 14, 20, 26, 32, 38, 44, 50, 56, 110, 164],
+    },
+    "shortcut": {
+        "description": "where the shape changes: A pads with zeros, B projects (A6)",
+        "enum": ["A", "B"],
+        "default": "B",
+    },
+    "widths": {
+        "description": "channels of the three stages",
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1},
+        "minItems": 3,
+        "maxItems": 3,
+        "default": [16, 32, 64],
+    },
+    "dropout": {
+        "description": "rate of element-wise dropout at the end of each stage (A29)",
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "default": 0,
+    },
+}
+POOLED_HEAD = True
+
+
+def build(
+    channels: int,
+    size: int,
+    classes: int,
+    *,
+    depth: int,
+    shortcut: str = "B",
+    widths: Sequence[int] = (16, 32, 64),
+    dropout: float = 0.0,
+) -> Network:
+    """A CIFAR ResNet of depth 6n+2.
+
+    Args:
+        channels, size: of the images; any size will do.
+        shortcut: where the shape changes, "B" projects (1×1 convolution and batch norm; A6), "A"
+            takes every other pixel and pads with zero channels, without parameters.
+        widths: channels of the three stages.
+        dropout: rate of element-wise dropout on F1, F2 and F3 (A29), in [0, 1).
+    Raises: Refused unless depth is 8, 14, 20, ...
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise Refused(f"resnet: depth {depth} is not of the form 6n+2; take 8, 14, 20, 26, 32, ...")
+    stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+    blocks = [depth // 6] * 3
+    return ResNet(stem, None, BasicBlock, blocks, widths, classes, shortcut, dropout)
+
+
+class BasicBlock(nn.Module):
+    """ReLU( conv3×3–BN–ReLU–conv3×3–BN + shortcut )."""
+
+    expansion = 1
+
+    def __init__(self, channels_in: int, width: int, stride: int, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = shortcut
+        self.relu2 = nn.ReLU()
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn2
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The block's output, and the raw output of its last convolution."""
+        last_conv = self.conv2(self.relu1(self.bn1(self.conv1(x))))
+        return self.relu2(self.bn2(last_conv) + self.downsample(x)), last_conv
+
+
+class PaddedShortcut(nn.Module):
+    """Type A: every `stride`-th pixel, missing channels filled with zeros."""
+
+    def __init__(self, missing: int, stride: int) -> None:
+        super().__init__()
+        self.missing, self.stride = missing, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(kept, (0, 0, 0, 0, 0, self.missing))
+
+
+def make_shortcut(kind: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Identity where the shape stays, else type A or B."""
+    if stride == 1 and channels_in == channels_out:
+        return nn.Identity()
+    if kind == "A":
+        return PaddedShortcut(channels_out - channels_in, stride)
+    projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+    return nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+
+
+class ResNet(Network):
+    """Stem, stages of residual blocks, mean over positions, linear layer.
+
+    Features are those that the next stage reads: the stem after its pooling, the stages after their
+    dropout. Parameters are named as in torchvision, whose weights therefore load.
+    """
+
+    pooled_head = POOLED_HEAD
+
+    def __init__(
+        self,
+        stem: nn.Conv2d,
+        pool: nn.Module | None,
+        block: type[nn.Module],
+        blocks: Sequence[int],
+        widths: Sequence[int],
+        classes: int,
+        shortcut: str = "B",
+        dropout: float = 0.0,
+    ) -> None:
+        """pool: follows the stem's ReLU; blocks, widths: number and inner channels, per stage."""
+        super().__init__()
+        self.conv1 = stem
+        self.bn1 = nn.BatchNorm2d(stem.out_channels)
+        self.relu = nn.ReLU()
+        self.maxpool = pool or nn.Identity()
+        self.stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
+        channels_in = stem.out_channels
+        for name, count, width in zip(self.stages, blocks, widths, strict=True):
+            stage = nn.Sequential()
+            for position in range(count):
+                stride = 2 if position == 0 and name != "layer1" else 1
+                channels_out = width * block.expansion
+                skip = make_shortcut(shortcut, channels_in, channels_out, stride)
+                stage.append(block(channels_in, width, stride, skip))
+                channels_in = channels_out
+            self.add_module(name, stage)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.fc = nn.Linear(channels_in, classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Kaiming normal, fan-out, for convolutions; the rest as torch has it (BN 1 and 0)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self.fc
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.get_submodule(self.stages[-1])[-1].last_norm
+
+    def forward(self, images: Tensor) -> Output:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        features, blocks = [x], []
+        for name in self.stages:
+            for block in self.get_submodule(name):
+                x, last_conv = block(x)
+                blocks.append(x)
+            x = self.dropout(x)
+            features.append(x)
+        embedding = x.mean((2, 3))
+        return Output(self.fc(embedding), tuple(features), embedding, tuple(blocks), last_conv)

@@ -1,0 +1,106 @@
+"""Reinforced inputs x*: images changed so that the teacher finds the true class more easily."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xkd.errors import Refused, unknown
+from xkd.networks import Network
+from xkd.settings import DatasetSettings, Reinforcement
+
+REFERENCE_BATCH = 64  # γ multiplied the gradient of a mean over 64 samples in the official code
+
+
+class Reinforced(NamedTuple):
+    """images: x*, [B, channels, size, size]; logits: of the teacher on the original x, [B, C]."""
+
+    images: Tensor
+    logits: Tensor
+
+
+def reinforce(
+    teacher: Network,
+    images: Tensor,
+    labels: Tensor,
+    reinforcement: Reinforcement,
+    steps: int = 1,
+    bounds: tuple[Tensor, Tensor] | None = None,
+) -> Reinforced:
+    """Move images down the teacher's loss, each pixel in proportion to its own magnitude.
+
+        gradient   x* = x − (γ/64) · |x| ⊙ g          Oracle, Eq. 2; A43, A44
+        sign       x* = x − γ · |x| ⊙ sign(g)         A48
+        random     x* = x − r,  ‖r‖ = ‖(γ/64) · |x| ⊙ g‖ per sample
+
+    with g = ∂CE(softmax(f(x)), y)/∂x of the single sample, so that no image depends on its batch.
+    The random control has r along |x| ⊙ n, n normal from torch's global generator: as far a step,
+    over the same pixels, without what the gradient knows.
+
+    Args:
+        teacher: f, in evaluation mode; its parameters receive no gradient.
+        images: x, [B, channels, size, size], normalised.
+        labels: y, [B], int64.
+        steps: how often to repeat the step, from where the last one ended.
+        bounds: lowest and highest value per channel to clip x* to, as `valid_range` gives them; no
+            clipping by default, as in the official code.
+    Returns: x* and the logits on x, which the first step needs anyway; x itself where γ = 0.
+    Raises: ValueError if the teacher is in training mode or steps < 1; Refused for another kind.
+    """
+    if teacher.training:
+        raise ValueError("the teacher is in training mode; call teacher.eval() first")
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; expected at least 1")
+    if reinforcement.gamma == 0:
+        with torch.no_grad():
+            return Reinforced(images, teacher(images).logits)
+    current, first_logits = images.detach(), None
+    for _ in range(steps):
+        gradient, logits = loss_gradient(teacher, current, labels)
+        first_logits = logits if first_logits is None else first_logits
+        current = current - displacement(current, gradient, reinforcement)
+        if bounds is not None:
+            current = current.clamp(*bounds)
+    return Reinforced(current, first_logits)
+
+
+def loss_gradient(teacher: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of each sample's cross-entropy by its own image, and the logits on the way there.
+
+    Returns: g, shaped like images, and [B, C]; both without graph.
+    """
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        logits = teacher(images).logits
+        # The sum, not the mean: in evaluation mode its gradient is that of every sample alone.
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images)
+    return gradient, logits.detach()
+
+
+@torch.no_grad()
+def displacement(images: Tensor, gradient: Tensor, reinforcement: Reinforcement) -> Tensor:
+    """What one step takes away from the images; see `reinforce`."""
+    gamma, kind = reinforcement.gamma, reinforcement.kind
+    if kind == "sign":
+        return gamma * images.abs() * gradient.sign()
+    step = (gamma / REFERENCE_BATCH) * images.abs() * gradient
+    if kind == "gradient":
+        return step
+    if kind == "random":
+        direction = images.abs() * torch.randn_like(images)
+        return direction * (_norm(step) / _norm(direction).clamp_min(1e-12))
+    raise Refused(unknown("reinforcement", kind, ["gradient", "sign", "random"]))
+
+
+def valid_range(dataset: DatasetSettings) -> tuple[Tensor, Tensor]:
+    """Normalised values of black and white, each [channels, 1, 1]."""
+    mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
+    low, high = (0 - mean) / std, (1 - mean) / std
+    return low.view(-1, 1, 1), high.view(-1, 1, 1)
+
+
+def _norm(images: Tensor) -> Tensor:
+    """Euclidean norm of every image, [B, 1, 1, 1]."""
+    return torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)

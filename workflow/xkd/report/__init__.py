@@ -1,0 +1,1 @@
+"""From manifests to tables and figures, the published number beside ours."""

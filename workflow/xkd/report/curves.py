@@ -1,0 +1,81 @@
+"""Student accuracy against the teacher, one line per method (Oracle, Figures 1b and 5)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from xkd.report import families, published
+from xkd.report.families import BLACK
+from xkd.report.layout import label
+
+KEY = ["dataset", "network", "teacher", "method"]
+
+
+def measured(
+    runs: pd.DataFrame, item: Mapping[str, Any], printed: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Mean and sample s.d. over seeds per student, teacher and method; the CSV of these figures.
+
+    Args:
+        runs: one row per run; those without a teacher are left out.
+        printed: as `published.load` gives it; its last-epoch accuracy goes to column `published`
+            (NaN where there is none, and everywhere at demo scale).
+    """
+    taught = runs[runs.teacher.notna()]
+    frame = taught.groupby(KEY, sort=False).top1.agg(n="count", mean="mean", std="std")
+    frame = frame.reset_index()
+    if printed is None or not published.comparable(item):
+        return frame.assign(published=float("nan"))
+    theirs = printed[printed.metric == "top1"].rename(columns={"value": "published"})
+    return frame.merge(theirs[[*KEY, "published"]], on=KEY, how="left")
+
+
+def in_order(names: Sequence[str], runs: pd.DataFrame) -> list[str]:
+    """Teachers or students from small to large, by the parameters of runs of that name."""
+    size = runs.groupby("network").parameters.max()
+    return sorted(dict.fromkeys(names), key=lambda name: (size.get(name.split("-")[0], 0), name))
+
+
+def draw_methods(
+    axes: Axes, frame: pd.DataFrame, teachers: Sequence[str], item: Mapping[str, Any]
+) -> None:
+    """Lines of one student. Methods stand side by side within a teacher, so that bars do not hide.
+
+    Args:
+        frame: rows of `measured` for one student; teachers: x positions in order.
+    """
+    methods = families.ordered(frame.method)
+    for place, method in enumerate(methods):
+        look = families.look(method)
+        shift = (place - (len(methods) - 1) / 2) * 0.07
+        line = frame[frame.method == method].set_index("teacher").reindex(list(teachers))
+        x = [position + shift for position in range(len(teachers))]
+        style = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
+        axes.errorbar(
+            x, line["mean"], yerr=line["std"].fillna(0), capsize=2, elinewidth=0.8, **style
+        )
+        axes.plot(x, line.published, "D", markersize=5.5, markerfacecolor="none", color=look.color)
+    best = frame.loc[frame["mean"].idxmax()]
+    spot = list(teachers).index(best.teacher)
+    spot += (methods.index(best.method) - (len(methods) - 1) / 2) * 0.07
+    axes.plot(spot, best["mean"], "*", markersize=13, color=BLACK, zorder=-1, clip_on=False)
+    axes.set_xticks(range(len(teachers)))
+    axes.set_xticklabels([label(item["labels"], "teacher", name) for name in teachers])
+    axes.set_xlim(-0.4, len(teachers) - 0.6)
+
+
+def legend_entries(frame: pd.DataFrame, item: Mapping[str, Any]) -> list[Line2D]:
+    """Methods in the house's order, the star, and the hollow diamond where print is shown."""
+    entries = []
+    for method in families.ordered(frame.method):
+        look = families.look(method)
+        style = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
+        entries.append(Line2D([], [], label=label(item["labels"], "method", method), **style))
+    entries.append(Line2D([], [], color=BLACK, marker="*", ls="", ms=11, label="best mean"))
+    if frame.published.notna().any():
+        hollow = {"marker": "D", "ls": "", "markerfacecolor": "none", "color": BLACK}
+        entries.append(Line2D([], [], label="published", **hollow))
+    return entries

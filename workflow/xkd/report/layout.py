@@ -1,0 +1,145 @@
+"""The paper's layout of a tidy frame: networks in rows, methods in columns, print under ours."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from xkd.report import families
+from xkd.report.compare import METRICS, Metric
+from xkd.runs import SLUG
+
+MISSING = "–"
+HEADINGS = {"dataset": "Data set", "network": "Network", "teacher": "Teacher", "source": "Source"}
+KINDS = {"dataset": "datasets", "network": "networks", "teacher": "networks", "method": "methods"}
+
+Labels = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str = MISSING
+    strong: bool = False
+    reproduced: bool | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the paper's table: a line of ours, and perhaps of published and difference."""
+
+    headings: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    title: str
+    headings: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def label(labels: Labels, column: str, name: str) -> str:
+    """The printed label of a data set, network, teacher slug or method; else the name itself."""
+    known = labels.get(KINDS.get(column, ""), {})
+    if column == "teacher" and "-" in name and re.fullmatch(SLUG, name):
+        network, _, method = name.partition("-")
+        return f"{known.get(network, network)} ({label(labels, 'method', method)})"
+    return known.get(name, name)
+
+
+def lay_out(title: str, frame: pd.DataFrame, columns: Sequence[str], labels: Labels) -> Block:
+    """A block from one metric's frame of `compare`.
+
+    Lines without any number are left out, but ours stays where other rows have it; a data set
+    common to all rows moves into the title.
+
+    Args:
+        columns: methods in order; methods of the frame that it leaves out follow.
+    """
+    metric = METRICS[frame.metric.iloc[0]]
+    key = list(frame.columns[: frame.columns.get_loc("method")])
+    present = set(frame.method)
+    methods = [name for name in columns if name in present]
+    methods += families.ordered(present.difference(methods))
+    headings = [name for name in key if name != "dataset" or frame.dataset.nunique() > 1]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    shared = "" if "dataset" in headings else f", {label(labels, 'dataset', frame.dataset.iloc[0])}"
+    rows = []
+    for identity, cells in frame.groupby(key, sort=False):
+        names = dict(zip(key, identity, strict=True))
+        by_method = cells.set_index("method")
+        records = [by_method.loc[name] if name in by_method.index else None for name in methods]
+        heads = tuple(label(labels, name, names[name]) for name in headings)
+        rows.append(Row(heads, tuple(_lines(records, metric, frame))))
+    return Block(
+        f"{title}: {metric.label}{unit}{shared}",
+        tuple(HEADINGS[name] for name in headings),
+        tuple(label(labels, "method", name) for name in methods),
+        tuple(rows),
+    )
+
+
+def _lines(
+    records: Sequence[pd.Series | None], metric: Metric, frame: pd.DataFrame
+) -> Iterable[Line]:
+    if (frame.n > 0).any():
+        counts = [int(record.n) for record in records if record is not None and record.n]
+        yield Line(
+            f"ours ({_seeds(counts)})" if counts else "ours",
+            _values(records, "mean", "std", metric, max(counts, default=0)),
+        )
+    if any(record is not None and record.printed for record in records):
+        yield Line("published", _values(records, "published", "published_std", metric))
+    differences = tuple(_difference(record, metric) for record in records)
+    if any(cell.text != MISSING for cell in differences):
+        yield Line("difference", differences)
+
+
+def _seeds(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"n = {high}" if low == high else f"n = {low}–{high}"
+
+
+def _values(
+    records: Sequence[pd.Series | None], value: str, spread: str, metric: Metric, full: int = 0
+) -> tuple[Cell, ...]:
+    """Cells `91.21 ± 0.07`, the best of the line strong; `(n = 3)` where seeds are missing."""
+    shown = [None if record is None or pd.isna(record[value]) else record for record in records]
+    rounded = [
+        None if record is None else round(record[value] * metric.factor, metric.decimals)
+        for record in shown
+    ]
+    scores = [number * metric.better for number in rounded if number is not None]
+    best = max(scores) if metric.better and len(scores) > 1 else None
+    cells = []
+    for record, number in zip(shown, rounded, strict=True):
+        if record is None:
+            cells.append(Cell())
+            continue
+        text = f"{number:.{metric.decimals}f}" if value == "mean" else record.printed
+        if not pd.isna(record[spread]):
+            text += f" ± {record[spread] * metric.factor:.{metric.decimals}f}"
+        if full and record.n < full:
+            text += f" (n = {record.n})"
+        cells.append(Cell(text, strong=best is not None and number * metric.better == best))
+    return tuple(cells)
+
+
+def _difference(record: pd.Series | None, metric: Metric) -> Cell:
+    if record is None or pd.isna(record.difference):
+        return Cell()
+    number = round(record.difference * metric.factor, metric.decimals) + 0.0  # no negative zero
+    text = (
+        f"{number:+.{metric.decimals}f}".replace("-", "−")
+        if number
+        else f"{number:.{metric.decimals}f}"
+    )
+    return Cell(text, reproduced=record.reproduced)

@@ -1,0 +1,116 @@
+"""Who a run is, and where it lives: the only place that builds or reads paths under `results/`.
+
+A run is (data set, network, method, teacher, seed); without its seed it is a *cell*, and one job
+trains one cell. A teacher or a baseline is simply a run without teacher.
+
+    runs/cifar10/resnet14/kd/from-resnet26/seed0/
+    runs/cifar10/resnet14/le_gradcam/seed3/
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from xkd.errors import Refused
+
+NAME = r"[a-z0-9][a-z0-9_.]*"  # data sets, networks, methods: one path segment, safe in a shell
+SLUG = rf"{NAME}(?:-{NAME})?"  # a teacher: its network, and its method unless that is `ce`
+CELL = rf"{NAME}/{NAME}/{NAME}(?:/from-{SLUG})?"  # the wildcard of every rule that trains
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """All seeds of one (data set, network, method, teacher)."""
+
+    dataset: str
+    network: str
+    method: str
+    teacher: str | None = None  # slug: `resnet26`, or `resnet20-kd` if not trained by plain `ce`
+
+    def __str__(self) -> str:
+        parts = [self.dataset, self.network, self.method]
+        return "/".join(parts + ([f"from-{self.teacher}"] if self.teacher else []))
+
+    @classmethod
+    def parse(cls, text: str) -> "Cell":
+        """The inverse of `str`. Raises Refused when `text` is not a cell."""
+        if not re.fullmatch(CELL, text):
+            raise Refused(
+                f"'{text}' is not a cell; expected dataset/network/method[/from-teacher], "
+                "for example cifar10/resnet14/kd/from-resnet26"
+            )
+        dataset, network, method, *teacher = text.split("/")
+        return cls(dataset, network, method, teacher[0].removeprefix("from-") if teacher else None)
+
+    @property
+    def slug(self) -> str:
+        """What a student's path calls this cell when it is the teacher."""
+        return self.network if self.method == "ce" else f"{self.network}-{self.method}"
+
+    def run(self, seed: int) -> "Run":
+        return Run(self, seed)
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One seed of a cell."""
+
+    cell: Cell
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.cell}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Run":
+        """The inverse of `str`. Raises Refused when `text` is not a run."""
+        found = re.fullmatch(r"(.+)/seed(\d+)", text)
+        if not found:
+            raise Refused(f"'{text}' is not a run; expected a cell followed by /seed<number>")
+        return cls(Cell.parse(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every path under `results/<scale>/`, relative to the project or absolute as `root` is."""
+
+    root: Path
+
+    def data(self, dataset: str) -> Path:
+        """Folder of a prepared data set: `data.safetensors` and `manifest.json`."""
+        return self.root / "data" / dataset
+
+    def cell(self, cell: Cell) -> Path:
+        return self.root / "runs" / str(cell)
+
+    def manifest(self, cell: Cell) -> Path:
+        """`cell.json`: the seeds that are complete, with their digests; written last."""
+        return self.cell(cell) / "cell.json"
+
+    def run(self, run: Run) -> Path:
+        return self.root / "runs" / str(run)
+
+    def resume(self, run: Run) -> Path:
+        """Checkpoint of an unfinished run; no rule declares it, so Snakemake leaves it alone."""
+        return self.cell(run.cell) / ".resume" / f"seed{run.seed}.pt"
+
+    def table(self, teacher: Run, reinforcement: object) -> Path:
+        """A frozen teacher's logits for every view; temporary."""
+        return self.root / "teachers" / str(teacher) / f"{reinforcement}.npy"
+
+    def responses(self, teacher: Run) -> Path:
+        """`responses.json`; beside it one folder per reinforcement with logits, x* and preview."""
+        return self.root / "oracle" / str(teacher) / "responses.json"
+
+    def clusters(self, teacher: Run) -> Path:
+        """Folder of `clusters.csv` and `embeddings.npz`."""
+        return self.root / "analysis" / "clusters" / str(teacher)
+
+    def explanations(self, run: Run) -> Path:
+        """Folder of `explanations.npz` and `class_similarity.npz`."""
+        return self.root / "analysis" / "explanations" / str(run)
+
+    def item(self, kind: str, name: str) -> dict[str, str]:
+        """Files of a table or figure, by form."""
+        forms = ("csv", "md", "tex", "html") if kind == "tables" else ("csv", "pdf", "png")
+        return {form: str(self.root / kind / f"{name}.{form}") for form in forms}

@@ -1,0 +1,127 @@
+"""Everything a cell needs to know, resolved from the config into plain values; imports no torch."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from xkd.errors import Refused
+from xkd.runs import Cell
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """One data set; sizes in pixels, normalisation on the [0, 1] scale."""
+
+    name: str
+    source: str  # a module of xkd.data.sources
+    classes: int
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pad: int = 0  # zero-pad this many pixels, then crop back at random
+    flip: bool = False  # mirror with probability 1/2
+    holdout: int = 0  # class-balanced training images kept aside for searches (A3)
+    holdout_seed: int = 0
+    coarse: dict[str, tuple[str, ...]] | None = (
+        None  # superclass: classes, where the source has none
+    )
+
+    @property
+    def views(self) -> int:
+        """How many distinct augmented views one image has: (2·pad+1)² crops, twice if mirrored."""
+        return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    name: str
+    family: str  # a module of xkd.networks
+    options: dict[str, Any] = field(default_factory=dict)  # depth, shortcut, widths, ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with momentum; the rate is multiplied by `decay` after each epoch in `milestones`."""
+
+    name: str
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    milestones: tuple[int, ...] = ()  # 1-based: epochs up to and including it keep the old rate
+    decay: float = 0.1
+
+    def lr_at(self, epoch: int) -> float:
+        """Learning rate of a 1-based epoch."""
+        return self.lr * self.decay ** sum(epoch > milestone for milestone in self.milestones)
+
+
+@dataclass(frozen=True)
+class Reinforcement:
+    """How the teacher's input is changed before it answers (Oracle, Eq. 2); see `xkd.reinforce`."""
+
+    gamma: float  # sign: in normalised input units; else in units of 1/64 per sample (A44)
+    kind: Literal["gradient", "sign", "random"] = "gradient"
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.gamma:g}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Reinforcement":
+        """The inverse of `str`. Raises Refused when `text` is no reinforcement."""
+        kind, _, gamma = text.partition("-")
+        try:
+            return cls(float(gamma), kind)
+        except ValueError:
+            raise Refused(f"'{text}' is no reinforcement; expected, say, gradient-0.5") from None
+
+
+@dataclass(frozen=True)
+class TeacherNeeds:
+    """`logits` may come from a table; `features` need the teacher's forward pass at every step."""
+
+    kind: Literal["nothing", "logits", "features"] = "nothing"
+    reinforcement: Reinforcement | None = None
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    name: str  # as in config, paths and tables
+    uses: str  # a module of xkd.methods
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # hyper-parameters; `weights`: term -> factor
+    needs: TeacherNeeds = TeacherNeeds()
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The trained run that teaches: fixed seed (A14), or the student's own seed when None."""
+
+    cell: Cell
+    network: NetworkSettings
+    seed: int | None = 0
+
+    def seed_for(self, student_seed: int) -> int:
+        return student_seed if self.seed is None else self.seed
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """One training job: all seeds of a cell."""
+
+    cell: Cell
+    dataset: DatasetSettings
+    network: NetworkSettings
+    recipe: Recipe
+    method: MethodSettings
+    teacher: TeacherSettings | None
+    seeds: tuple[int, ...]
+    holdout: bool = False  # train without the hold-out images and score on them, never on test
+
+    def slice(self) -> dict[str, Any]:
+        """What the weights depend on (seeds aside), for fingerprints and run cards."""
+        content = asdict(self)
+        del content["seeds"], content["dataset"]["coarse"]
+        return content
