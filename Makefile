@@ -15,7 +15,7 @@ help: ## this list
 
 demo: $(BIN)/.installed ## every table and figure on handwritten digits, and the report
 	@$(SNAKEMAKE) --quiet rules
-	@$(BIN)/python -m xkd report --config config.yaml
+	@$(BIN)/python -m xkd where
 
 paper: $(BIN)/.installed ## the papers' own data and epochs (days on one GPU: see README)
 	@$(SNAKEMAKE) --config scale=paper

@@ -32,7 +32,7 @@ rule all:
 
 
 onsuccess:
-    shell(f"{sys.executable} -m xkd report")
+    shell("python -m xkd where")
 
 
 onerror:

@@ -101,7 +101,8 @@ def runs(cells: dict[str, float], seeds: int = 5, spread: float = 0.002) -> pd.D
                     "best_top1": top1 + 0.002,
                 }
             )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)  # as `results.read_cells` gives it: no teacher is None, never NaN
+    return frame.assign(teacher=frame.teacher.astype(object).where(frame.teacher.notna(), None))
 
 
 def write_cell(folder: Path, text: str, metrics: dict[int, dict], prints: dict[int, str]) -> Path:
@@ -145,6 +146,7 @@ def responses(teachers: dict[str, float], gammas: tuple[float, ...] = (0, 0.5, 1
                         "method": "ce",
                         "teacher": None,
                         "seed": 0,
+                        "parameters": 272_474,
                         "reinforcement": f"{kind}-{gamma:g}",
                         "kind": kind,
                         "gamma": gamma,

@@ -28,7 +28,7 @@ def test_both_scales_draw_the_same_items() -> None:
 def test_command_line_wins_over_the_scale() -> None:
     settled = conf.load(CONFIG, ["recipes.r_res.epochs=13"])
     assert settled["recipes"]["r_res"]["epochs"] == 13
-    assert settled["recipes"]["r_mlp"]["epochs"] == 15  # the demo's, untouched
+    assert settled["recipes"]["r_mlp"]["epochs"] == 8  # the demo's, untouched
 
 
 def test_frozen_config_is_read_back_unchanged(tmp_path: Path) -> None:
@@ -120,7 +120,9 @@ def test_oracle_settings_are_those_of_the_run_records() -> None:
             round(settings.recipe.lr_at(150), 6),
         )
         for cell, settings in cells.items()
-        if cell.dataset == "cifar100" and cell.method == "oracle"
+        if cell.dataset == "cifar100"
+        and cell.method == "oracle"
+        and settings.teacher.cell.network == cell.network
     }
     assert found == {
         "resnet20": (0.2, 1.0, 0.05, 0.005),
@@ -141,6 +143,34 @@ def test_introspective_settings_are_the_papers() -> None:
     assert cifar.recipe.lr_at(121) == pytest.approx(0.001)
     assert (mnist.recipe.epochs, mnist.recipe.batch, mnist.recipe.lr) == (50, 16, 0.01)
     assert mnist.method.options["warmup"] == 10
+
+
+def test_a_search_tries_every_value_without_the_hold_out_images() -> None:
+    cells = plan("scale=paper").cells
+    searched = next(s for c, s in cells.items() if str(c) == "cifar10/resnet14/ban/from-resnet14")
+    assert [value for value, _ in searched.search.trials] == [1, 2, 5, 10, 20]
+    for value, cell in searched.search.trials:
+        trial = cells[cell]
+        assert str(cell) == f"cifar10/resnet14/ban/fit-temperature-{value}/from-resnet14"
+        assert trial.method.options["temperature"] == value
+        assert trial.holdout
+        assert len(trial.seeds) == 1
+        assert cells[trial.teacher.cell].holdout  # nor has its teacher seen them
+    assert searched.with_option("temperature", 5).method.options["temperature"] == 5
+
+
+def test_trials_of_mnist_stop_after_ten_epochs() -> None:
+    trials = [s for c, s in plan("scale=paper").cells.items() if c.trial and c.dataset == "mnist"]
+    assert {trial.recipe.epochs for trial in trials} == {10}
+
+
+def test_assistants_are_trained_for_every_seed() -> None:
+    cells = {str(cell): settings for cell, settings in plan("scale=paper").cells.items()}
+    student = cells["cifar10/resnet14/takd/from-resnet20-kd"]
+    assistant = cells[str(student.teacher.cell)]
+    assert student.teacher.seed is None
+    assert assistant.seeds == (0, 1, 2, 3, 4)
+    assert str(assistant.teacher.cell) == "cifar10/resnet26/ce"
 
 
 def test_cells_shared_by_items_are_trained_once() -> None:

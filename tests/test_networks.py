@@ -202,7 +202,7 @@ def test_mlp_dropout_follows_every_hidden_layer_in_training_only():
 def test_convolutions_start_from_kaiming_normal_by_fan_out():
     torch.manual_seed(0)
     network = resnet.build(3, 32, 10, depth=8)
-    weight = network.layer3[0].conv2.weight
+    weight = network.layer3[0].conv1.weight  # 32 to 64 channels
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     # Normal, not uniform: the fourth moment of a uniform distribution would be 1.8.
     assert (weight / weight.std()).pow(4).mean().item() == pytest.approx(3, rel=0.05)

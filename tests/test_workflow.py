@@ -13,14 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = [  # the demo's whole graph, with the least work in every job
-    "seeds=[0, 1]",
-    "recipes={r_cnn: {epochs: 2}, r_res: {epochs: 4, milestones: [2]}, r_mlp: {epochs: 4},"
-    " r_or: {epochs: 2, milestones: [1]}, r_kd: {epochs: 2, milestones: [1]},"
-    " r_tch: {epochs: 2, milestones: [1]}}",
-    "clusters={points: 100, embedding_seeds: 1, gammas: [0, 0.5]}",
-    "oracle_inputs={gradient: [0, 0.2, 0.5]}",
-]
+SMALL = ["--configfile", str(Path(__file__).with_name("small.yaml"))]
 
 
 class Project:
@@ -34,17 +27,16 @@ class Project:
             hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.copytree(ROOT / name, folder / name, ignore=hidden)
 
-    def snakemake(self, *arguments: str, config: list[str] = SMALL) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-        command += ["--config", *config] if config else []
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "XKD_CONFIG")}
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True
         )
 
-    def planned(self, *arguments: str, config: list[str] = SMALL) -> dict[str, int]:
+    def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs per rule of a dry run, targets that only collect left out."""
-        done = self.snakemake("--dry-run", *arguments, config=config)
+        done = self.snakemake("--dry-run", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", done.stdout, re.DOTALL)
         rows = [line.split() for line in table[1].splitlines()] if table else []
@@ -69,7 +61,7 @@ class Project:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose small demo has run to the end."""
     made = Project(tmp_path_factory.mktemp("ein Projekt é"))
-    done = made.snakemake("--quiet", "rules")
+    done = made.snakemake("--quiet", "rules", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     return made
 
@@ -90,7 +82,7 @@ def test_every_item_is_made_and_nothing_is_left_to_do(project: Project) -> None:
         made = sorted(path.suffix for path in root.glob(f"*/{name}.*"))
         assert made in ([".csv", ".html", ".md", ".tex"], [".csv", ".pdf", ".png"]), name
         assert all(path.stat().st_size > 100 for path in root.glob(f"*/{name}.*"))
-    assert project.planned() == {}
+    assert project.planned(*SMALL) == {}
 
 
 def test_every_run_leaves_weights_history_card_metrics_and_predictions(project: Project) -> None:
@@ -122,43 +114,50 @@ def test_demo_never_shows_published_numbers_beside_its_own(project: Project) -> 
 def test_a_touched_module_reruns_nothing(project: Project) -> None:
     for name in ("methods/kd.py", "engine/training.py", "report/tables.py"):
         (project.folder / "workflow/xkd" / name).touch()
-    assert project.planned() == {}
+    assert project.planned(*SMALL) == {}
 
 
 def test_a_comment_reruns_nothing(project: Project) -> None:
     with project.edited("workflow/xkd/losses.py", "\n\n\n", "\n\n\n# A thought.\n"):
-        assert project.planned() == {}
+        assert project.planned(*SMALL) == {}
 
 
 def test_an_edited_method_retrains_its_cells_only(project: Project) -> None:
-    with project.edited(
-        "workflow/xkd/methods/oracle.py", "class Method", "EDITED = 1\nclass Method"
-    ):
-        planned = project.planned()
-    # two networks, each taught with gamma 0.5 and 0; the table that shows them
-    assert planned.pop("train") == 4
-    assert planned.pop("tabulate_teacher") == 4  # temporary, made again for those students
-    assert planned == {"oracle_table4": 1}
+    method = "workflow/xkd/methods/oracle.py"
+    with project.edited(method, "class Method", "EDITED = 1\n\n\nclass Method"):
+        planned = project.planned(*SMALL)
+    # two teachers x two students with gamma 0.5, one pair with gamma 0; the teachers' tables are
+    # temporary, and made again
+    assert planned == {
+        "train": 5,
+        "tabulate_teacher": 3,
+        "oracle_table4": 1,
+        "oracle_figure5": 1,
+        "oracle_figure5_equal": 1,
+    }
 
 
 def test_an_edited_analysis_retrains_nothing(project: Project) -> None:
     with project.edited(
         "workflow/xkd/analysis/clusters.py", "ITERATIONS = 1000", "ITERATIONS = 999"
     ):
-        assert project.planned() == {"cluster": 1, "oracle_figure3": 1, "oracle_figure4": 1}
+        assert project.planned(*SMALL) == {"cluster": 1, "oracle_figure3": 1, "oracle_figure4": 1}
 
 
 def test_an_edited_figure_redraws_only_itself(project: Project) -> None:
-    with project.edited("workflow/scripts/figures/le_figure3.py", '"""', '"""A word. '):
-        assert project.planned() == {"le_figure3": 1}
+    script = "workflow/scripts/figures/le_figure3.py"
+    with project.edited(script, "import", "EDITED = 1\nimport"):
+        assert project.planned(*SMALL) == {"le_figure3": 1}
+    with project.edited(script, '"""', '"""A word. '):
+        assert project.planned(*SMALL) == {}
 
 
 def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None:
-    config = [SMALL[0], SMALL[1].replace("r_mlp: {epochs: 4}", "r_mlp: {epochs: 4, lr: 0.02}")]
-    planned = project.planned(config=config + SMALL[2:])
+    planned = project.planned(*SMALL, "--config", "recipes={r_mlp: {lr: 0.02}}")
     assert planned == {
-        "train": 3,  # CE, LE-Permut and LE(Grad) on the perceptron
+        "train": 3,  # CE, LE(Grad) and LE-Permut on the perceptron
         "explain": 1,
+        "le_table3": 1,
         "le_table6": 1,
         "le_figure1": 1,
         "le_figure2": 1,
@@ -169,7 +168,7 @@ def test_one_more_seed_trains_only_that_seed(project: Project) -> None:
     target = "results/demo/runs/digits/mlp1024/ce/cell.json"
     folder = (project.folder / target).parent
     before = {p: p.stat().st_mtime_ns for p in folder.glob("seed*/weights.safetensors")}
-    done = project.snakemake(target, config=["seeds=[0, 1, 2]", *SMALL[1:]])
+    done = project.snakemake(target, *SMALL, "--config", "seeds=[0, 1, 2]")
     assert done.returncode == 0, done.stderr
     after = {p: p.stat().st_mtime_ns for p in folder.glob("seed*/weights.safetensors")}
     assert after.keys() - before.keys() == {folder / "seed2/weights.safetensors"}
@@ -180,16 +179,20 @@ def test_one_more_seed_trains_only_that_seed(project: Project) -> None:
 
 
 def test_paper_scale_has_the_papers_counts(project: Project) -> None:
-    planned = project.planned("le_table2", "le_table6", config=["scale=paper"])
-    # Table 2: 2 networks x 3 methods; Table 6 adds MLP x 3, and 2 networks x (LE-Permut, LE(Grad))
-    assert planned == {"prepare": 2, "train": 13, "le_table2": 1, "le_table6": 1}
-    planned = project.planned("oracle_table4", config=["scale=paper"])
-    # 2 data sets x 4 networks: teacher, CE, KD twice, Oracle, gamma = 0
-    assert planned["train"] == 2 * 4 * 6
+    planned = project.planned("le_table2", "le_table6", "--config", "scale=paper")
+    # Table 2: 2 networks x 8 methods, 3 of them searched; Table 6 adds the MLP with 3 methods, and
+    # 2 networks x (LE-Permut, LE(Grad))
+    assert planned == {"prepare": 2, "search": 6, "train": 23, "le_table2": 1, "le_table6": 1}
+    planned = project.planned("le_table1", "--config", "scale=paper")
+    # the teacher and 2 students x 6 methods; one table of the teacher's logits serves them all
+    assert planned == {"prepare": 1, "train": 13, "tabulate_teacher": 1, "le_table1": 1}
+    planned = project.planned("oracle_table4", "--config", "scale=paper")
+    # 2 data sets x 4 networks: teacher, CE, 5 baselines with 2 recipes, gamma = 0, Oracle
+    assert planned["train"] == 2 * 4 * 14
 
 
 def test_a_mistake_in_the_config_is_one_line(project: Project) -> None:
-    done = project.snakemake("--dry-run", config=["scale=papr"])
+    done = project.snakemake("--dry-run", "--config", "scale=papr")
     assert done.returncode != 0
     text = done.stdout + done.stderr
     assert "unknown scale 'papr'; did you mean 'paper'?" in text

@@ -67,7 +67,31 @@ def teachers_of(wildcards):
     return [str(LAYOUT.manifest(teacher.cell))] if teacher else []
 
 
+def trials_of(wildcards):
+    """Settings of everything that a search tries."""
+    search = settings_of(wildcards).search
+    return [PLAN.settings(cell).slice() for _, cell in search.trials] if search else []
+
+
+def trial_teachers_of(wildcards):
+    """Manifests of the trials' teachers, who have not seen the hold-out images either."""
+    search = settings_of(wildcards).search
+    taught = [PLAN.settings(cell).teacher for _, cell in search.trials] if search else []
+    return sorted({str(LAYOUT.manifest(teacher.cell)) for teacher in taught if teacher})
+
+
+def searches_of(wildcards):
+    """The search that decides a hyper-parameter, if one is searched."""
+    settings = settings_of(wildcards)
+    return [str(LAYOUT.search(settings.cell))] if settings.search else []
+
+
 def tables_of(wildcards):
     """The teacher's table of logits, where it pays to have one."""
     table = jobs.table(PLAN, settings_of(wildcards))
     return [str(LAYOUT.table(*table))] if table else []
+
+
+def headers_of(wildcards):
+    """What the teacher's table says of itself."""
+    return [table.removesuffix(".npy") + ".json" for table in tables_of(wildcards)]

@@ -31,15 +31,16 @@ for item in PLAN.items.values():
             mem_mb=1500,
             runtime=15,
         script:
-            f"../scripts/{item.kind}/{item.name}.py"
+            # Formatted when the job runs, long after this loop has moved on.
+            "../scripts/{params.item[kind]}/{params.item[script]}.py"
 
 
 def outputs_of(*papers):
-    """Files of all items of these papers."""
+    """Files of all items of these papers that are not optional."""
     return [
         path
         for item in PLAN.items.values()
-        if item.entry["paper"] in papers
+        if item.entry["paper"] in papers and not item.optional
         for path in LAYOUT.item(item.kind, item.name).values()
     ]
 

@@ -14,7 +14,7 @@ from xkd import config
 from xkd.errors import Refused
 from xkd.plan import Plan
 from xkd.runs import Cell, Run
-from xkd.settings import Reinforcement
+from xkd.settings import CellSettings, Reinforcement
 
 FROZEN = os.environ.get("XKD_CONFIG", "config.yaml")  # the rules' jobs read the frozen config
 
@@ -33,11 +33,31 @@ def prepare(plan: Plan, asked: argparse.Namespace) -> None:
 
 def train(plan: Plan, asked: argparse.Namespace) -> int:
     """all seeds of a cell; what is complete is not trained again"""
+    from xkd.search import decided
+
+    layout = plan.layout(asked.results)
+    return _train(decided(plan.settings(Cell.parse(asked.subject)), layout), plan, asked)
+
+
+def search(plan: Plan, asked: argparse.Namespace) -> int:
+    """all trials of a cell's search, and the winner on the hold-out split"""
+    from xkd.search import choose
+
+    settings = plan.settings(Cell.parse(asked.subject))
+    if settings.search is None:
+        raise Refused(f"{settings.cell}: no option of '{settings.method.name}' is searched")
+    for _, trial in settings.search.trials:
+        if status := _train(plan.settings(trial), plan, asked):
+            return status
+    choose(settings, plan.layout(asked.results))
+    return 0
+
+
+def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int:
     from xkd.engine.cell import train_cell
     from xkd.engine.options import EngineOptions
     from xkd.jobs import code_of_training
 
-    settings = plan.settings(Cell.parse(asked.subject))
     layout = plan.layout(asked.results)
     return train_cell(
         settings,
@@ -130,6 +150,7 @@ def where(plan: Plan, asked: argparse.Namespace) -> None:
 VERBS: dict[Callable[[Plan, argparse.Namespace], Any], tuple[str | None, bool]] = {
     prepare: ("data set", False),
     train: ("cell: dataset/network/method[/from-teacher]", True),
+    search: ("cell: dataset/network/method[/from-teacher]", True),
     tabulate_teacher: ("run: a cell, then /seed<number>", True),
     reinforce: ("run: a cell, then /seed<number>", True),
     cluster: ("run: a cell, then /seed<number>", False),
@@ -151,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
         if computes:
             verb.add_argument("--threads", type=int, default=1, help="cores to use")
             verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
-        if action is train:
+        if action in (train, search):
             verb.add_argument("--table", type=Path, help="what tabulate_teacher wrote")
         if action is tabulate_teacher:
             verb.add_argument("--reinforcement", default="gradient-0", help="e.g. gradient-0.5")

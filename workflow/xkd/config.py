@@ -19,6 +19,7 @@ from xkd.provenance import PACKAGE, literals
 
 SCHEMA = PACKAGE.parent / "schemas" / "config.schema.yaml"
 PUBLISHED = PACKAGE.parent / "published"
+SCRIPTS = PACKAGE.parent / "scripts"
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a trained network answers: predictions of a whole split, the numbers and files made of them."""
+"""What a trained network answers: predictions of a split, and the numbers made of them."""
 
 import zipfile
 from collections.abc import Iterator
@@ -21,7 +21,9 @@ from xkd.errors import Refused
 from xkd.networks import Network, Output
 from xkd.settings import DatasetSettings, NetworkSettings
 
-BATCH = 500  # images per forward pass; answers in evaluation mode do not depend on it
+# Images per forward pass; answers do not depend on it. On a CPU no more than a training batch, so
+# that activations find room where those of training were.
+BATCH, GPU_BATCH = 125, 2500
 WIDEST = 256  # embeddings with more entries (the MLP's 1024) are not stored
 
 
@@ -47,8 +49,8 @@ class Scored(NamedTuple):
     ) -> "Scored":
         """A split of prepared data, brought to the device as bytes."""
         split = data.split(name)
-        normalised = Normalisation(settings, device, dtype)
-        return cls(name, split.images.to(device), split.labels.to(device), normalised)
+        images = split.images.to(device, copy=True)  # so that the file's mapping can go
+        return cls(name, images, split.labels.to(device), Normalisation(settings, device, dtype))
 
 
 class Predictions(NamedTuple):
@@ -71,17 +73,23 @@ def predict(network: Network, split: Scored) -> Predictions:
 
 def accuracy(network: Network, split: Scored) -> float:
     """Fraction of the split's images whose largest logit is that of their label."""
+    return int(count_right(network, split)) / len(split.labels)
+
+
+def count_right(network: Network, split: Scored) -> Tensor:
+    """How many images are classified correctly, int64; stays on the device."""
     right = [(out.logits.argmax(1) == labels).sum() for out, labels in _answers(network, split)]
-    return int(torch.stack(right).sum()) / len(split.labels)
+    return torch.stack(right).sum()
 
 
 def _answers(network: Network, split: Scored) -> Iterator[tuple[Output, Tensor]]:
     """Outputs and labels, batch by batch; the network is left in the mode it was found in."""
     training = network.training
     network.eval()
+    batch = GPU_BATCH if split.images.is_cuda else BATCH
     with torch.no_grad():
-        for first in range(0, len(split.labels), BATCH):
-            chosen = slice(first, first + BATCH)
+        for first in range(0, len(split.labels), batch):
+            chosen = slice(first, first + batch)
             yield network(split.normalised(split.images[chosen])), split.labels[chosen]
     network.train(training)
 
@@ -104,8 +112,8 @@ def metrics(predictions: Predictions) -> dict[str, float]:
 def save_predictions(predictions: Predictions, path: Path) -> None:
     """Everything that tables and figures start from; the same bytes for the same predictions.
 
-    Arrays: labels, predicted [N]; confidence [N], of the predicted class at T = 1; logits [N, C] and
-    embedding [N, D], rounded to float16 (the embedding is left out where D > 256).
+    Arrays: labels, predicted [N]; confidence [N], of the predicted class at T = 1; logits [N, C]
+    and embedding [N, D], rounded to float16 (the embedding is left out where D > 256).
     """
     confidence, _ = top1(predictions.logits, predictions.labels)
     small = np.uint8 if predictions.logits.shape[1] <= 256 else np.uint16

@@ -3,7 +3,6 @@
 The rules call these; nothing here computes results, and nothing imports torch.
 """
 
-import ast
 from collections.abc import Mapping
 from itertools import pairwise
 from math import ceil
@@ -11,11 +10,9 @@ from typing import Any
 
 from xkd import config as conf
 from xkd.plan import Item, Plan
-from xkd.provenance import PACKAGE, fingerprint
+from xkd.provenance import PACKAGE, fingerprint, fingerprint_of_script
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings, DatasetSettings, NetworkSettings, Reinforcement
-
-SCRIPTS = PACKAGE.parent / "scripts"
 
 # ------------------------------------------------------------------------------ code fingerprints
 
@@ -32,6 +29,11 @@ def code_of_training(settings: CellSettings) -> str:
     )
 
 
+def code_of_search(settings: CellSettings) -> str:
+    """Of the trials of a search and of their comparison."""
+    return f"{code_of_training(settings)}-{fingerprint('xkd.search')}"
+
+
 def code_of_table(settings: CellSettings) -> str:
     """Of the table that a teacher trained in this cell fills."""
     return fingerprint("xkd.engine.table", *_families(settings))
@@ -43,11 +45,8 @@ def code_of_inspection(name: str, settings: CellSettings) -> str:
 
 
 def code_of_drawing(item: Item) -> str:
-    """Of a table or figure: whatever its script imports."""
-    script = SCRIPTS / item.kind / f"{item.name}.py"
-    nodes = ast.walk(ast.parse(script.read_text(encoding="utf-8")))
-    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    return fingerprint(*(name for name in imported if name.split(".")[0] == "xkd"))
+    """Of a table or figure: its script, and whatever that imports."""
+    return fingerprint_of_script(conf.SCRIPTS / item.kind / f"{item.script}.py")
 
 
 def _families(settings: CellSettings) -> set[str]:
@@ -90,7 +89,13 @@ def _epochs_taught(plan: Plan, teacher: Run, reinforcement: Reinforcement) -> in
 def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that draws an item."""
     runs = [cell.run(seeds[0]) for cell, seeds in item.runs]
-    files: dict[str, Any] = {"cells": [str(layout.manifest(cell)) for cell in item.cells]}
+    teachers = [settings.teacher for settings in map(plan.settings, item.cells)]
+    shown = [*item.cells, *(teacher.cell for teacher in teachers if teacher)]
+    manifests = [str(layout.manifest(cell)) for cell in dict.fromkeys(shown)]
+    files: dict[str, Any] = {"cells": manifests}
+    searched = [cell for cell in item.cells if plan.cells[cell].search]
+    if searched:
+        files["searches"] = [str(layout.search(cell)) for cell in searched]
     if "responses" in item.needs:
         files["responses"] = [str(layout.responses(run)) for run in runs]
     if "clusters" in item.needs:
@@ -116,6 +121,7 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "name": item.name,
         **item.entry,
         "kind": item.kind,
+        "script": item.script,
         "scale": plan.scale,
         "replaced": plan.replace,
         "labels": labels,

@@ -3,25 +3,25 @@
 Imports no torch: Snakemake reads this at every start.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from xkd import config as conf
-from xkd.errors import Refused, unknown
-from xkd.runs import Cell, Layout, Run
+from xkd.checks import check_cell, check_names
+from xkd.errors import Refused
+from xkd.resolve import Resolver, Searched
+from xkd.runs import Cell, Layout
 from xkd.settings import (
     CellSettings,
     DatasetSettings,
-    MethodSettings,
-    NetworkSettings,
-    Recipe,
     Reinforcement,
-    TeacherNeeds,
+    Search,
     TeacherSettings,
 )
+
+Seeds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Item:
     name: str
     kind: str  # "tables" or "figures"
     entry: Mapping[str, Any]
-    runs: tuple[tuple[Cell, tuple[int, ...]], ...]
+    runs: tuple[tuple[Cell, Seeds], ...]
 
     @property
     def cells(self) -> list[Cell]:
@@ -40,6 +40,16 @@ class Item:
     @property
     def needs(self) -> list[str]:
         return list(self.entry.get("needs", ()))
+
+    @property
+    def script(self) -> str:
+        """Name of the file in `workflow/scripts/<kind>/` that draws it."""
+        return self.entry.get("script", self.name)
+
+    @property
+    def optional(self) -> bool:
+        """Drawn only when asked for by name."""
+        return self.entry.get("optional", False)
 
 
 @dataclass
@@ -54,14 +64,14 @@ class Plan:
     def __post_init__(self) -> None:
         self.scale: str = self.config["scale"]
         self.replace: dict[str, str] = self.config["scales"][self.scale].get("replace", {})
-        self._check_names()
+        self.resolver = Resolver(self.config, self.name)
+        check_names(self.resolver, self.replace)
         grids = {name: self._expand(name) for name in self.config["experiments"]}
         for kind in ("tables", "figures"):
             for name, entry in self.config[kind].items():
                 experiment = entry.get("experiment", name)
-                self._known("experiment", experiment, grids, kind, name)
+                self.resolver.known("experiment", experiment, grids, kind, name)
                 self.items[name] = Item(name, kind, entry, grids[experiment])
-        self._check_analyses()
 
     def layout(self, results: Path = Path("results")) -> Layout:
         return Layout(results / self.scale)
@@ -72,83 +82,90 @@ class Plan:
         return self.cells[cell]
 
     def dataset(self, name: str) -> DatasetSettings:
-        self._known("data set", name, self.config["datasets"])
-        entry = dict(self.config["datasets"][name])
-        coarse = entry.pop("coarse", None)
-        entry.pop("label")
-        return DatasetSettings(
-            name=name,
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()},
-            coarse=coarse and {k: tuple(v) for k, v in coarse.items()},
-        )
-
-    def teacher_runs(self) -> list[Run]:
-        """Teachers whose answers to reinforced inputs some item shows."""
-        wanted = {
-            cell.run(seed): None
-            for item in self.items.values()
-            if {"responses", "clusters"} & set(item.needs)
-            for cell, seeds in item.runs
-            for seed in seeds[:1]
-        }
-        return list(wanted)
+        return self.resolver.dataset(name)
 
     def reinforcements(self) -> list[Reinforcement]:
+        """Every way in which the inputs of the Oracle paper's teachers are changed."""
         inputs = self.config["oracle_inputs"]
         return [
-            Reinforcement(float(g), kind) for kind in ("gradient", "sign") for g in inputs[kind]
+            Reinforcement(float(gamma), kind)
+            for kind in ("gradient", "sign")
+            for gamma in inputs[kind]
         ]
 
-    # --------------------------------------------------------------------------------- expansion
-
-    def _expand(self, experiment: str) -> tuple[tuple[Cell, tuple[int, ...]], ...]:
+    def _expand(self, experiment: str) -> tuple[tuple[Cell, Seeds], ...]:
         """All (cell, seeds) of an experiment; fills `self.cells` on the way."""
-        shown: dict[Cell, tuple[int, ...]] = {}
+        shown: dict[Cell, Seeds] = {}
         for number, grid in enumerate(self.config["experiments"][experiment]):
             where = f"experiments.{experiment}.{number}"
             seeds = tuple(grid.get("seeds", self.config["seeds"]))
             axes = [self._names(grid, axis, where) for axis in ("datasets", "networks", "methods")]
             for dataset, network, method in product(*axes):
                 for teacher in self._teachers(grid, method, where):
-                    cell = self._cell(dataset, network, method, teacher, seeds, (where,))
+                    cell = Cell(dataset, network, method)
+                    cell = self._add(cell, teacher, seeds, (where,))
                     shown[cell] = tuple(sorted({*shown.get(cell, ()), *seeds}))
         return tuple(shown.items())
 
     def _names(self, grid: Mapping[str, Any], axis: str, where: str) -> list[str]:
         """Names along one axis of a grid, after replacement, each once."""
         for name in grid[axis]:
-            self._known(axis[:-1], name, self.config[axis], where, axis)
+            self.resolver.known(axis[:-1], name, self.config[axis], where, axis)
         return list(dict.fromkeys(self.replace.get(name, name) for name in grid[axis]))
 
     def _teachers(self, grid: Mapping[str, Any], method: str, where: str) -> list[str | None]:
-        if self._declaration(method)["TEACHER"] == "nothing":
+        if self.resolver.declaration(method)["TEACHER"] == "nothing":
             return [None]
+        known = self.config.get("teachers", {})
         if not grid.get("teachers"):
             raise Refused(
                 f"{self.name}: {where}: method '{method}' needs a teacher; add teachers: [name], "
-                f"known: {', '.join(sorted(self.config.get('teachers', {})))}"
+                f"known: {', '.join(sorted(known))}"
             )
         for name in grid["teachers"]:
-            self._known("teacher", name, self.config.get("teachers", {}), where, "teachers")
+            self.resolver.known("teacher", name, known, where, "teachers")
         return list(grid["teachers"])
 
-    def _cell(
+    def _add(
         self,
-        dataset: str,
-        network: str,
-        method: str,
+        cell: Cell,
         teacher: str | None,
-        seeds: tuple[int, ...],
+        seeds: Seeds,
         chain: tuple[str, ...],
+        decided: float | None = None,
     ) -> Cell:
-        """Resolve one cell with its teachers, and note that these seeds of it are wanted."""
-        taught = None
-        if teacher:
-            taught = self._teacher(teacher, dataset, network, seeds, chain)
-        cell = Cell(dataset, network, method, taught.cell.slug if taught else None)
-        fresh = self._resolve(cell, taught)
+        """Resolve one cell, its teachers and its trials; note that these seeds of it are wanted.
+
+        Args:
+            cell: its teacher not yet filled in.
+            teacher: name of an entry of `teachers`.
+            chain: where the request comes from, and the teachers above it, for messages.
+            decided: value of the searched option, in a trial.
+        """
+        trial = cell.trial is not None
+        taught = self._teacher(teacher, cell, seeds, chain) if teacher else None
+        cell = replace(cell, teacher=taught.cell.slug if taught else None)
+        names = {"dataset": cell.dataset, "network": cell.network}
+        if taught:
+            names["teacher"] = taught.cell.network
+        method, searched = self.resolver.method(cell.method, names, decided)
+        search = None
+        if searched and decided is None:
+            search = self._trials(cell, teacher, searched, chain)
+        fresh = CellSettings(
+            cell,
+            self.dataset(cell.dataset),
+            self.resolver.network(cell.network),
+            self.resolver.recipe(cell.method, cell.network, names, trial),
+            method,
+            taught,
+            seeds=(),
+            holdout=trial,
+            search=search,
+        )
+        check_cell(fresh, self.name)
         before = self.cells.get(cell, fresh)
-        if replace(before, seeds=()) != replace(fresh, seeds=()):
+        if replace(before, seeds=()) != fresh:
             raise Refused(
                 f"{self.name}: {chain[0]}: two different teachers would share the folder {cell}; "
                 "give one of the teachers' methods another name"
@@ -156,188 +173,45 @@ class Plan:
         self.cells[cell] = replace(fresh, seeds=tuple(sorted({*before.seeds, *seeds})))
         return cell
 
+    def _trials(
+        self, cell: Cell, teacher: str | None, searched: Searched, chain: tuple[str, ...]
+    ) -> Search:
+        """One cell per value, one seed each, trained without the hold-out images (A3)."""
+        seed = self.config["seeds"][0]
+        short = searched.option.rpartition(".")[2]
+        trials = []
+        for value in searched.values:
+            trial = replace(cell, teacher=None, trial=f"fit-{short}-{value:g}")
+            trials.append((value, self._add(trial, teacher, (seed,), chain, value)))
+        return Search(searched.option, tuple(trials), seed)
+
     def _teacher(
-        self, name: str, dataset: str, student: str, seeds: tuple[int, ...], chain: tuple[str, ...]
+        self, name: str, student: Cell, seeds: Seeds, chain: tuple[str, ...]
     ) -> TeacherSettings:
-        teachers = self.config.get("teachers", {})
-        self._known("teacher", name, teachers, *chain)
+        """The teacher of a cell; that of a trial has not seen the hold-out images either."""
+        teachers, known = self.config.get("teachers", {}), self.resolver.known
+        known("teacher", name, teachers, *chain)
         if name in chain:
             raise Refused(
                 f"{self.name}: teachers.{name}: the chain of teachers never ends: "
                 f"{' -> '.join([*chain[1:], name])}"
             )
         entry = teachers[name]
-        self._known("method", entry["method"], self.config["methods"], "teachers", name)
-        if entry["network"] == "student":
-            network = student
-        else:
-            self._known("network", entry["network"], self.config["networks"], "teachers", name)
+        known("method", entry["method"], self.config["methods"], "teachers", name)
+        network = student.network
+        if entry["network"] != "student":
+            known("network", entry["network"], self.config["networks"], "teachers", name)
             network = self.replace.get(entry["network"], entry["network"])
-        above = entry.get("teacher")
-        if self._declaration(entry["method"])["TEACHER"] == "nothing":
+        above, where = entry.get("teacher"), f"{self.name}: teachers.{name}"
+        if self.resolver.declaration(entry["method"])["TEACHER"] == "nothing":
             if above:
-                raise Refused(
-                    f"{self.name}: teachers.{name}.teacher: method '{entry['method']}' has none"
-                )
+                raise Refused(f"{where}.teacher: method '{entry['method']}' has none")
         elif not above:
-            raise Refused(
-                f"{self.name}: teachers.{name}: method '{entry['method']}' needs a teacher itself"
-            )
-        fixed = None if entry.get("seed", 0) == "student" else entry.get("seed", 0)
-        wanted = seeds if fixed is None else (fixed,)
-        cell = self._cell(dataset, network, entry["method"], above, wanted, (*chain, name))
+            raise Refused(f"{where}: method '{entry['method']}' needs a teacher itself")
+        seed = entry.get("seed", 0)
+        wanted = seeds if seed == "student" else (seed,)
+        trial = "fit" if student.trial else None
+        cell = Cell(student.dataset, network, entry["method"], trial=trial)
+        cell = self._add(cell, above, wanted, (*chain, name))
+        fixed = None if seed == "student" else seed
         return TeacherSettings(cell, self.cells[cell].network, fixed)
-
-    def _resolve(self, cell: Cell, teacher: TeacherSettings | None) -> CellSettings:
-        names = {"dataset": cell.dataset, "network": cell.network}
-        if teacher:
-            names["teacher"] = teacher.cell.network
-        network = self._network(cell.network)
-        method = self._method(cell.method, names)
-        recipe = self._recipe(cell, names)
-        settings = CellSettings(
-            cell, self.dataset(cell.dataset), network, recipe, method, teacher, ()
-        )
-        self._check_cell(settings)
-        return settings
-
-    def _network(self, name: str) -> NetworkSettings:
-        entry = dict(self.config["networks"][name])
-        family = entry.pop("family")
-        options = {k: v for k, v in entry.items() if k not in ("label", "recipe")}
-        properties = conf.family_declaration(family)["OPTIONS"]
-        return NetworkSettings(
-            name, family, conf.fill(options, properties, self.name, "networks", name)
-        )
-
-    def _recipe(self, cell: Cell, names: Mapping[str, str]) -> Recipe:
-        own = self.config["methods"][cell.method].get("recipe")
-        where = ("methods", cell.method) if own else ("networks", cell.network)
-        name = conf.look_up(own or self.config["networks"][cell.network]["recipe"], names)
-        self._known("recipe", name, self.config["recipes"], *where, "recipe")
-        entry = dict(self.config["recipes"][name])
-        milestones = tuple(entry.pop("milestones", ()))
-        return Recipe(name=name, milestones=milestones, **entry)
-
-    def _method(self, name: str, names: Mapping[str, str]) -> MethodSettings:
-        entry = self.config["methods"][name]
-        declaration = self._declaration(name)
-        try:
-            given = conf.look_up(
-                {k: v for k, v in entry.items() if k not in ("label", "uses", "recipe")}, names
-            )
-        except Refused as problem:
-            raise Refused(f"{self.name}: methods.{name}: {problem}") from None
-        weights = {
-            term: {"type": "number", "minimum": 0, "default": factor}
-            for term, factor in declaration["WEIGHTS"].items()
-        }
-        where = ("methods", name)
-        filled = conf.fill(given.pop("weights", {}), weights, self.name, *where, "weights")
-        options = conf.fill(given, declaration["OPTIONS"], self.name, *where)
-        reinforcement = None
-        if "gamma" in options:
-            reinforcement = Reinforcement(float(options["gamma"]), options.get("kind", "gradient"))
-        needs = TeacherNeeds(declaration["TEACHER"], reinforcement)
-        return MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
-
-    def _declaration(self, method: str) -> dict[str, Any]:
-        try:
-            return conf.method_declaration(self.config["methods"][method]["uses"])
-        except Refused as problem:
-            raise Refused(f"{self.name}: methods.{method}.uses: {problem}") from None
-
-    # ------------------------------------------------------------------------------------ checks
-
-    def _known(self, kind: str, name: object, among: Any, *where: str) -> None:
-        if name not in among:
-            place = ".".join(map(str, where)) or kind
-            raise Refused(f"{self.name}: {place}: {unknown(kind, name, among)}")
-
-    def _check_names(self) -> None:
-        config = self.config
-        for name in config["datasets"]:
-            self._check_dataset(self.dataset(name))
-        for name, entry in config["networks"].items():
-            self._known("recipe", entry["recipe"], config["recipes"], "networks", name)
-            self._network(name)
-        for name in config["methods"]:
-            self._declaration(name)
-        for name, entry in config["recipes"].items():
-            late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
-            if late:
-                raise Refused(
-                    f"{self.name}: recipes.{name}.milestones: found {late[0]}, expected less than "
-                    f"epochs = {entry['epochs']}"
-                )
-        everything = {**config["datasets"], **config["networks"]}
-        for old, new in self.replace.items():
-            for found in (old, new):
-                self._known("name", found, everything, "scales", self.scale, "replace")
-        for name, entry in self._entries():
-            file = conf.PUBLISHED / f"{entry.get('published', name)}.csv"
-            if "published" in entry and not file.is_file():
-                known = [path.stem for path in conf.PUBLISHED.glob("*.csv")]
-                raise Refused(
-                    f"{self.name}: {name}.published: "
-                    f"{unknown('published table', entry['published'], known)}"
-                )
-
-    def _entries(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        yield from self.config["tables"].items()
-        yield from self.config["figures"].items()
-
-    def _check_dataset(self, dataset: DatasetSettings) -> None:
-        where = f"{self.name}: datasets.{dataset.name}"
-        sources = conf.known_modules("data/sources")
-        if dataset.source not in sources:
-            raise Refused(f"{where}.source: {unknown('source', dataset.source, sources)}")
-        for key in ("mean", "std"):
-            if len(getattr(dataset, key)) != dataset.channels:
-                raise Refused(
-                    f"{where}.{key}: found {len(getattr(dataset, key))} values, expected one for "
-                    f"each of {dataset.channels} channels"
-                )
-        if dataset.holdout % dataset.classes:
-            raise Refused(
-                f"{where}.holdout: found {dataset.holdout}, expected a multiple of the "
-                f"{dataset.classes} classes, so that the split is balanced"
-            )
-
-    def _check_cell(self, settings: CellSettings) -> None:
-        """Refuse what cannot work before anything is trained."""
-        where = f"{self.name}: {settings.cell}"
-        options, recipe = settings.method.options, settings.recipe
-        if options.get("warmup", 0) >= recipe.epochs:
-            raise Refused(
-                f"{where}: warmup: found {options['warmup']} epochs, expected fewer than the "
-                f"{recipe.epochs} of recipe {recipe.name}"
-            )
-        asks_maps = str(options.get("explanation", "")).startswith("gradcam")
-        features = settings.method.needs.kind == "features"
-        involved = [settings.network] + ([settings.teacher.network] if settings.teacher else [])
-        for network in involved if features else involved[: int(asks_maps)]:
-            if not conf.family_declaration(network.family)["POOLED_HEAD"]:
-                why = "compares feature maps" if features else "explains with Grad-CAM"
-                raise Refused(
-                    f"{where}: method '{settings.method.name}' {why}, which needs a network that "
-                    f"averages its last feature map into the classifier; '{network.name}' does "
-                    "not; choose a ResNet, or explanation: grad"
-                )
-
-    def _check_analyses(self) -> None:
-        asked = self.config["oracle_inputs"]
-        for section, gammas in (
-            ("clusters.gammas", self.config["clusters"]["gammas"]),
-            ("oracle_inputs.keep", asked["keep"]),
-        ):
-            if missing := set(gammas) - set(asked["gradient"]):
-                raise Refused(
-                    f"{self.name}: {section}: found {min(missing):g}, expected values of "
-                    f"oracle_inputs.gradient"
-                )
-        if self.config["clusters"]["split"] not in asked["splits"]:
-            raise Refused(
-                f"{self.name}: clusters.split: found '{self.config['clusters']['split']}', "
-                f"expected one of oracle_inputs.splits"
-            )

@@ -28,6 +28,12 @@ def fingerprint(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def fingerprint_of_script(path: Path) -> str:
+    """Digest of a script outside the package together with the `xkd` modules it imports."""
+    imported = fingerprint(*_imports_of(path))
+    return hashlib.sha256(f"{_meaning(path)}\0{imported}".encode()).hexdigest()[:16]
+
+
 @cache
 def _meaning(path: Path) -> str | None:
     """The syntax tree without comments and docstrings; None where nothing in it affects results."""
@@ -53,8 +59,12 @@ def closure(*modules: str) -> set[str]:
 @cache
 def _imports(module: str) -> frozenset[str]:
     """`xkd` modules that this one imports anywhere, also inside functions."""
+    return _imports_of(_file(module))
+
+
+def _imports_of(path: Path) -> frozenset[str]:
     names: set[str] = set()
-    for node in ast.walk(_tree(_file(module))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

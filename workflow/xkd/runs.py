@@ -5,6 +5,11 @@ trains one cell. A teacher or a baseline is simply a run without teacher.
 
     runs/cifar10/resnet14/kd/from-resnet26/seed0/
     runs/cifar10/resnet14/le_gradcam/seed3/
+
+A search tries values on the hold-out split, in cells of their own that never see a test image:
+
+    runs/cifar10/resnet14/dropout/fit-rate-0.25/seed0/     one value
+    runs/cifar10/resnet14/ce/fit/seed0/                    a teacher for such trials
 """
 
 import re
@@ -15,7 +20,8 @@ from xkd.errors import Refused
 
 NAME = r"[a-z0-9][a-z0-9_.]*"  # data sets, networks, methods: one path segment, safe in a shell
 SLUG = rf"{NAME}(?:-{NAME})?"  # a teacher: its network, and its method unless that is `ce`
-CELL = rf"{NAME}/{NAME}/{NAME}(?:/from-{SLUG})?"  # the wildcard of every rule that trains
+TRIAL = rf"fit(?:-{NAME}-[0-9.e+-]+)?"  # trained on the `fit` split: what training keeps of it
+CELL = rf"{NAME}/{NAME}/{NAME}(?:/{TRIAL})?(?:/from-{SLUG})?"  # wildcard of the rules that train
 
 
 @dataclass(frozen=True, order=True)
@@ -26,10 +32,12 @@ class Cell:
     network: str
     method: str
     teacher: str | None = None  # slug: `resnet26`, or `resnet20-kd` if not trained by plain `ce`
+    trial: str | None = None  # `fit`, or `fit-rate-0.25`: without the hold-out images
 
     def __str__(self) -> str:
-        parts = [self.dataset, self.network, self.method]
-        return "/".join(parts + ([f"from-{self.teacher}"] if self.teacher else []))
+        parts = [self.dataset, self.network, self.method, self.trial]
+        parts.append(f"from-{self.teacher}" if self.teacher else None)
+        return "/".join(part for part in parts if part)
 
     @classmethod
     def parse(cls, text: str) -> "Cell":
@@ -39,8 +47,10 @@ class Cell:
                 f"'{text}' is not a cell; expected dataset/network/method[/from-teacher], "
                 "for example cifar10/resnet14/kd/from-resnet26"
             )
-        dataset, network, method, *teacher = text.split("/")
-        return cls(dataset, network, method, teacher[0].removeprefix("from-") if teacher else None)
+        dataset, network, method, *rest = text.split("/")
+        teacher = next((part[5:] for part in rest if part.startswith("from-")), None)
+        trial = next((part for part in rest if not part.startswith("from-")), None)
+        return cls(dataset, network, method, teacher, trial)
 
     @property
     def slug(self) -> str:
@@ -89,6 +99,10 @@ class Layout:
 
     def run(self, run: Run) -> Path:
         return self.root / "runs" / str(run)
+
+    def search(self, cell: Cell) -> Path:
+        """`search.json`: what a searched cell's trials scored, and the value that won."""
+        return self.cell(cell) / "search.json"
 
     def resume(self, run: Run) -> Path:
         """Checkpoint of an unfinished run; no rule declares it, so Snakemake leaves it alone."""

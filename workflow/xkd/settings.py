@@ -1,6 +1,6 @@
 """Everything a cell needs to know, resolved from the config into plain values; imports no torch."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from xkd.errors import Refused
@@ -108,6 +108,15 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True)
+class Search:
+    """A hyper-parameter chosen on the hold-out split; its trials are cells of their own (A3)."""
+
+    option: str  # of the method; `weights.<term>` for the factor of a loss term
+    trials: tuple[tuple[float, Cell], ...]  # value, and the cell that tried it with one seed
+    seed: int
+
+
+@dataclass(frozen=True)
 class CellSettings:
     """One training job: all seeds of a cell."""
 
@@ -119,9 +128,17 @@ class CellSettings:
     teacher: TeacherSettings | None
     seeds: tuple[int, ...]
     holdout: bool = False  # train without the hold-out images and score on them, never on test
+    search: Search | None = None  # before training, its winner goes into the method's options
 
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
         del content["seeds"], content["dataset"]["coarse"]
         return content
+
+    def with_option(self, option: str, value: float) -> "CellSettings":
+        """The same cell with one option of its method, or factor of a loss term, decided."""
+        options = {**self.method.options, "weights": dict(self.method.options["weights"])}
+        place, _, term = option.partition(".")
+        (options["weights"] if term else options)[term or place] = value
+        return replace(self, method=replace(self.method, options=options), search=None)

@@ -1,9 +1,9 @@
 """LE, Figure 1: explanations of every class for a few test images, and their similarity.
 
-Protocol: correctly classified test images drawn with a fixed seed, network at the end of LE training
-(A38). Under each map stands cos(e^k, e^g) with the true class g, framed. Grad is signed, on a
-diverging scale symmetric about zero; Grad-CAM is upsampled bilinearly. One row is one scale, its own
-largest magnitude, so that a zero map looks like nothing.
+Protocol: correctly classified test images drawn with a fixed seed, network at the end of LE
+training (A38). Under each map stands cos(e^k, e^g) with the true class g, which is framed. Grad is
+signed, on a diverging scale symmetric about zero; Grad-CAM is upsampled bilinearly. One row has one
+scale, its own largest magnitude, so that a zero map looks like nothing.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from xkd.report import job, panels, plots
 from xkd.report.panels import Explanations
 
 MOST_CLASSES = 12  # columns that stay legible across a page
-SIGNED, POSITIVE = "RdBu_r", "inferno"
+SIGNED, POSITIVE = "RdBu_r", "Reds"  # no evidence is white in both
 
 
 def measured(explanations: list[Explanations]) -> pd.DataFrame:
@@ -42,12 +42,9 @@ def draw(explanations: list[Explanations], item: dict) -> Figure:
 
     Raises: Refused for more classes than fit on a page.
     """
-    rows = [len(panel.images) for panel in explanations]
-    figure = Figure(figsize=(plots.WIDTH, sum(0.78 * n + 0.45 for n in rows)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
-    plots.demo_notice(figure, item)
-    blocks = figure.subfigures(len(rows), 1, height_ratios=[n + 0.5 for n in rows], squeeze=False)
-    for place, (block, panel) in enumerate(zip(blocks[:, 0], explanations, strict=True)):
+    figure, blocks = plots.blocks(item, [0.71 * len(panel.images) + 0.4 for panel in explanations])
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.02, wspace=0, hspace=0)
+    for place, (block, panel) in enumerate(zip(blocks, explanations, strict=True)):
         if len(panel.class_names) > MOST_CLASSES:
             raise Refused(
                 f"panel '{panel.title}' has {len(panel.class_names)} classes; an explanation grid "
@@ -81,7 +78,7 @@ def _grid(block: SubFigure, panel: Explanations) -> None:
                 extent=(0, size, size, 0),
                 interpolation="nearest" if panel.signed else "bilinear",
             )
-            axes.set_xlabel(f"{panel.cosines[row, k]:.2f}", labelpad=1.5, fontsize=6.5)
+            axes.set_xlabel(plots.two_decimals(panel.cosines[row, k]), labelpad=1.5, fontsize=6.5)
             if k == panel.labels[row]:
                 axes.spines[:].set(visible=True, linewidth=2.2, color="#009E73")
                 axes.xaxis.label.set_fontweight("bold")
@@ -92,14 +89,16 @@ def _grid(block: SubFigure, panel: Explanations) -> None:
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
-    grid[0, 0].spines[:].set_visible(False)
+    for axes in grid[:, 0]:
+        axes.spines[:].set_visible(False)
     bar = block.colorbar(colours, ax=grid, fraction=0.02, pad=0.01, aspect=30)
-    bar.set_ticks([low, 0, 1] if panel.signed else [0, 1])
+    bar.set_ticks([-1, 0, 1][1 + low :], labels=["−1", "0", "1"][1 + low :], fontsize=6.5)
     bar.set_label("explanation / largest of the row", fontsize=6.5)
     bar.outline.set_linewidth(0.4)
 
 
 if __name__ == "__main__":
     with job.logged(snakemake.log):
-        found = panels.explanations(snakemake.input.explanations)
-        plots.save(draw(found, snakemake.params.item), measured(found), snakemake.output)
+        item = snakemake.params.item
+        found = panels.explanations(snakemake.input.explanations, item["labels"])
+        plots.save(draw(found, item), measured(found), snakemake.output)

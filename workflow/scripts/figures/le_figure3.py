@@ -14,7 +14,7 @@ from xkd.report.layout import label
 
 LINES = ("ce", "le_uniform")
 DOT = {"markersize": 2.8, "markerfacecolor": "white", "color": "black", "markeredgewidth": 0.6}
-HOLLOW = {"markersize": 7, "markerfacecolor": "none", "color": families.VERMILLION, "zorder": 5}
+HOLLOW = {"markersize": 7, "markerfacecolor": "none", "color": families.BLACK, "zorder": 5}
 
 
 def measured(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
         plots.name_panel(axes, place, label(item["labels"], "network", network))
         seeds = runs[runs.network == network]
         _bars(axes, frame[frame.network == network], seeds, item)
-        plots.percent(axes, "Test accuracy (%), axis not from zero")
+        plots.percent(axes, "Test accuracy (%)")
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
@@ -67,6 +67,7 @@ def _bars(axes: Axes, frame: pd.DataFrame, runs: pd.DataFrame, item: dict) -> No
     axes.set_xticks(range(len(methods)), [_explanation(name, item) for name in methods])
     axes.grid(visible=False, axis="x")
     axes.set_ylim(floor, reach.max() + margin)
+    plots.cut_mark(axes)
     axes.set_xlabel("Explanation in LE")
 
 
@@ -78,6 +79,6 @@ def _explanation(method: str, item: dict) -> str:
 if __name__ == "__main__":
     with job.logged(snakemake.log):
         item = snakemake.params.item
-        runs = results.read_cells(snakemake.input.cells)
+        runs = results.read_cells(snakemake.input.cells, item)
         printed = published.beside(snakemake.input, item, "Figure 3")
         plots.save(draw(runs, item, printed), measured(runs, item, printed), snakemake.output)

@@ -38,7 +38,7 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
 if __name__ == "__main__":
     with job.logged(snakemake.log):
         item = snakemake.params.item
-        runs = results.read_cells(snakemake.input.cells)
+        runs = results.read_cells(snakemake.input.cells, item)
         printed = published.beside(snakemake.input, item, "student json (Figure 5)")
         data = curves.measured(runs, item, printed)
         plots.save(draw(runs, item, printed), data, snakemake.output)

@@ -6,7 +6,7 @@ works, which we show as it prints them and do not measure.
 
 import pandas as pd
 
-from xkd.report import job, published, results, tables
+from xkd.report import job, tables
 from xkd.report.compare import compare
 
 OWN = "own implementation"
@@ -24,10 +24,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
-        item = snakemake.params.item
-        runs = results.read_cells(snakemake.input.cells)
-        printed = published.load(
-            snakemake.input.published, item["labels"], prefer=item.get("methods", ())
-        )
-        tables.save(build(runs, printed, item), snakemake.output)
+    job.draw_accuracies(snakemake, build)

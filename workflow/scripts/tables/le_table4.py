@@ -6,7 +6,7 @@ from the CE run of seed s (A14), DML reports its first network (A30).
 
 import pandas as pd
 
-from xkd.report import job, published, results, tables
+from xkd.report import job, tables
 
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -15,10 +15,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
-        item = snakemake.params.item
-        runs = results.read_cells(snakemake.input.cells)
-        printed = published.load(
-            snakemake.input.published, item["labels"], "Table 4", item.get("methods", ())
-        )
-        tables.save(build(runs, printed, item), snakemake.output)
+    job.draw_accuracies(snakemake, build, "Table 4")

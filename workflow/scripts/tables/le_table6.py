@@ -5,7 +5,7 @@ Protocol: test split of each data set, last epoch; mean and sample s.d. over see
 
 import pandas as pd
 
-from xkd.report import job, published, results, tables
+from xkd.report import job, tables
 
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -14,10 +14,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
-        item = snakemake.params.item
-        runs = results.read_cells(snakemake.input.cells)
-        printed = published.load(
-            snakemake.input.published, item["labels"], "Table 6", item.get("methods", ())
-        )
-        tables.save(build(runs, printed, item), snakemake.output)
+    job.draw_accuracies(snakemake, build, "Table 6")

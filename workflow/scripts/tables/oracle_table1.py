@@ -6,18 +6,14 @@ the gradient and the sign version (A48). Nothing is retrained on x*.
 
 import pandas as pd
 
-from xkd.report import job, published, reinforced, results, tables
+from xkd.report import job, reinforced, tables
 
 
 def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
     """responses: one row per teacher, reinforcement and split."""
     blocks = [("top1", "test"), ("top1", "train")]
-    return reinforced.response_table(responses, printed, item, blocks, notes=[reinforced.SIGN])
+    return reinforced.response_table(responses, printed, item, blocks)
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
-        item = snakemake.params.item
-        responses = results.read_responses(snakemake.input.responses)
-        printed = published.load(snakemake.input.published, item["labels"], "Table 1")
-        tables.save(build(responses, printed, item), snakemake.output)
+    job.draw_responses(snakemake, build, "Table 1")

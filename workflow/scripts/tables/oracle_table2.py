@@ -8,24 +8,17 @@ Protocol: softmax at T = 1, not calibrated; equal-width bins, 20 (as in the auth
 
 import pandas as pd
 
-from xkd.report import job, published, reinforced, results, tables
+from xkd.report import job, reinforced, tables
 
 BLOCKS = [("ece", "test"), ("ece15", "test"), ("ece", "train")]
 
 
-def build(
-    responses: pd.DataFrame, runs: pd.DataFrame, printed: pd.DataFrame, item: dict
-) -> tables.Table:
-    """responses: one row per teacher, reinforcement and split; runs: the teachers' own."""
-    size = reinforced.parameter_section(runs, printed[printed.metric == "parameters"])
+def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
+    """responses: one row per teacher, reinforcement and split, with the teacher's parameters."""
+    size = reinforced.parameter_section(responses, printed[printed.metric == "parameters"])
     errors = printed[printed.metric != "parameters"]
     return reinforced.response_table(responses, errors, item, BLOCKS, extra=[size])
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
-        item = snakemake.params.item
-        responses = results.read_responses(snakemake.input.responses)
-        runs = results.read_cells(snakemake.input.cells)
-        printed = published.load(snakemake.input.published, item["labels"], "Table 2")
-        tables.save(build(responses, runs, printed, item), snakemake.output)
+    job.draw_responses(snakemake, build, "Table 2")

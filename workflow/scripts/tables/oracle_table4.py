@@ -6,7 +6,8 @@ epoch of one run, so the block "best test epoch" is the like-for-like comparison
 
 import pandas as pd
 
-from xkd.report import job, published, results, tables
+from xkd.report import job, tables
+from xkd.report.results import of_slug
 
 LIKE_FOR_LIKE = (
     "The paper prints the best test epoch of a single run: the best-epoch block is like for like."
@@ -15,15 +16,13 @@ LIKE_FOR_LIKE = (
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
     """runs: one row per run; reads dataset, network, method, teacher, seed, top1, best_top1."""
-    own_kind = runs.teacher.isna() | (runs.teacher.str.partition("-")[0] == runs.network)
-    return tables.accuracy_table(runs[own_kind], printed, item, notes=[LIKE_FOR_LIKE])
+    own_kind = [
+        teacher is None or of_slug(teacher)[0] == network
+        for teacher, network in zip(runs.teacher, runs.network, strict=True)
+    ]
+    kept = runs[pd.Series(own_kind, index=runs.index, dtype=bool)]
+    return tables.accuracy_table(kept, printed, item, notes=[LIKE_FOR_LIKE])
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
-        item = snakemake.params.item
-        runs = results.read_cells(snakemake.input.cells)
-        printed = published.load(
-            snakemake.input.published, item["labels"], "Table 4", item.get("methods", ())
-        )
-        tables.save(build(runs, printed, item), snakemake.output)
+    job.draw_accuracies(snakemake, build, "Table 4")

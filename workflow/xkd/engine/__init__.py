@@ -1,1 +1,1 @@
-"""Training: all seeds of a cell in one job, by the fastest backend at hand, resumable at any step."""
+"""Training: all seeds of a cell in one job, by the fastest backend at hand, resumable."""

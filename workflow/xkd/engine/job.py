@@ -9,6 +9,7 @@ from xkd.engine.checkpoint import Checkpoints
 from xkd.engine.material import Material
 from xkd.engine.options import EngineOptions
 from xkd.engine.outputs import write_run
+from xkd.engine.progress import Place, Record
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import Stop, Stopped
 from xkd.engine.teacher import TeacherSource
@@ -16,13 +17,15 @@ from xkd.engine.training import Diverged, Training
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings
 
+AFFECTS_RESULTS = False
+
 
 class Progress(Protocol):
     """Somebody to tell; see `xkd.engine.progress.Lines`."""
 
     def say(self, line: str) -> None: ...
-    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None: ...
-    def epoch(self, seed: int, record: Mapping[str, Any], seconds: float) -> None: ...
+    def step(self, seed: int, place: Place) -> None: ...
+    def epoch(self, seed: int, place: Place, record: Record, seconds: float) -> None: ...
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Job:
     runtime: Runtime
     options: EngineOptions
     fingerprints: Mapping[int, str]
-    card: Mapping[str, Any]
+    card: dict[str, Any]
     progress: Progress
     stop: Stop
 
@@ -51,15 +54,15 @@ class Job:
         path = self.layout.resume(Run(self.settings.cell, seed))
         return Checkpoints(path, self.fingerprints[seed], self.progress.say)
 
-    def training(self, seed: int) -> Training:
-        """A seed where its last checkpoint left it, or at its start."""
-        training = Training(
-            self.settings, seed, self.material, self.teacher(seed), self.runtime
-        )
-        if (state := self.checkpoints(seed).load()) is not None:
+    def fresh(self, seed: int) -> Training:
+        """A seed at its start."""
+        return Training(self.settings, seed, self.material, self.teacher(seed), self.runtime)
+
+    def resume(self, training: Training) -> None:
+        """Take a seed to where its last checkpoint left it, if there is one."""
+        if (state := self.checkpoints(training.seed).load()) is not None:
             training.restore(state)
-            self.progress.say(f"seed {seed} continues after epoch {training.epoch}")
-        return training
+            self.progress.say(f"seed {training.seed} continues after epoch {training.epoch}")
 
     def finish(self, training: Training) -> None:
         """Leave the files of a finished seed."""
@@ -77,7 +80,8 @@ def train_seed(job: Job, seed: int) -> None:
         Diverged if its loss is no longer a number.
         Stopped after a signal, once a checkpoint is left.
     """
-    training = job.training(seed)
+    training = job.fresh(seed)
+    job.resume(training)
     keeper = Keeper(job, training)
     try:
         while not training.finished:
@@ -105,20 +109,26 @@ class Keeper:
 
     def after_step(self) -> None:
         """Raises Stopped, with a checkpoint left, when a signal has come."""
-        training, job = self.training, self.job
-        done = training.position
-        job.progress.step(
-            training.seed, training.epoch, done, len(training.batches), done * training.plan.batch
-        )
-        if job.stop.requested is not None:
+        self.tell()
+        if self.job.stop.requested is not None:
             self.save()
-            raise Stopped(job.stop.requested)
-        if self.period and self._due():
+            raise Stopped(self.job.stop.requested)
+        if self.due_in_epoch():
             self.save()
+
+    def tell(self) -> None:
+        done, steps = self.training.position, len(self.training.batches)
+        place = self._place(done, steps, done * self.training.plan.batch)
+        self.job.progress.step(self.training.seed, place)
+
+    def due_in_epoch(self) -> bool:
+        """Whether an epoch takes so long that it is time for a checkpoint in its midst."""
+        return self.period > 0 and self._due()
 
     def after_epoch(self) -> None:
         training = self.training
-        self.job.progress.epoch(training.seed, training.history[-1], training.seconds[-1])
+        place = self._place(0, 0, len(training.material.train))
+        self.job.progress.epoch(training.seed, place, training.history[-1], training.seconds[-1])
         if self._due() and not training.finished:
             self.save()
 
@@ -132,6 +142,9 @@ class Keeper:
         if self.checkpoints.path.exists():
             kept = f"last good checkpoint: after epoch {self.good}, {self.checkpoints.path}"
         return Diverged(f"{problem}; {kept}; lower the learning rate or the weights of the losses")
+
+    def _place(self, position: int, steps: int, images: int) -> Place:
+        return Place(self.training.epoch, len(self.training.schedule), position, steps, images)
 
     def _due(self) -> bool:
         return time.monotonic() - self.saved >= self.period

@@ -4,10 +4,10 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import threading
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xkd.errors import Refused
@@ -15,10 +15,6 @@ from xkd.errors import Refused
 AFFECTS_RESULTS = False
 BEAT = 30.0  # seconds between two signs of life
 STALE = 300.0  # seconds without one after which a lock of another machine is void
-
-
-class Lost(Refused):
-    """Somebody else took the lock while we held it."""
 
 
 @contextlib.contextmanager
@@ -39,10 +35,15 @@ def locked(path: Path, name: str) -> Iterator["Lock"]:
 
 
 class Lock:
-    """A file that says host, process, SLURM job and a token; its date is the heartbeat."""
+    """A file that says host, process, SLURM job and a token; its date is the heartbeat.
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
+    Args:
+        on_loss: called, in another thread, when somebody else holds the lock all of a sudden; by
+            default the process ends at once, because two must not write.
+    """
+
+    def __init__(self, path: Path, name: str, on_loss: Callable[[], None] | None = None) -> None:
+        self.path, self.name, self.on_loss = path, name, on_loss or self._leave
         self.content = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -50,7 +51,6 @@ class Lock:
             "job": os.environ.get("SLURM_JOB_ID"),
             "token": uuid.uuid4().hex,
         }
-        self.lost = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -73,15 +73,25 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     def _create(self) -> bool:
-        """Appear whole or not at all: written aside, then linked, which fails if the name is taken."""
+        """Appear whole or not at all: written aside, then linked, which fails if one is there."""
         aside = self.path.with_name(f"{self.path.name}.{self.content['token']}")
         aside.write_text(json.dumps(self.content), encoding="utf-8")
         try:
             os.link(aside, self.path)
         except FileExistsError:
             return False
+        except OSError:  # no hard links here
+            return self._create_exclusively()
         finally:
             aside.unlink()
+        return True
+
+    def _create_exclusively(self) -> bool:
+        try:
+            with self.path.open("x", encoding="utf-8") as file:
+                json.dump(self.content, file)
+        except FileExistsError:
+            return False
         return True
 
     def _read(self) -> dict | None:
@@ -90,7 +100,7 @@ class Lock:
         except FileNotFoundError:
             return None
         except (ValueError, OSError):
-            return {}  # damaged: nobody's, as soon as its heartbeat is old
+            return {}  # damaged, or not written yet: nobody's, as soon as its heartbeat is old
 
     def _is_ours(self) -> bool:
         return (self._read() or {}).get("token") == self.content["token"]
@@ -144,9 +154,17 @@ class Lock:
         while not self._done.wait(BEAT):
             with contextlib.suppress(OSError):
                 if not self._is_ours():
-                    self.lost = True
-                    return
+                    return self.on_loss()
                 os.utime(self.path)
+
+    def _leave(self) -> None:
+        print(
+            f"{self.name}: another process took the lock {self.path}, as if this one were dead; "
+            "leaving everything to it",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
 
 
 def _started(pid: int) -> str | None:

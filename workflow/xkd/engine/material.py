@@ -6,12 +6,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from xkd.artifacts import read_json
 from xkd.data.dataset import load
-from xkd.data.prepare import DATA
+from xkd.data.prepare import DATA, MANIFEST
 from xkd.data.stream import Resident
 from xkd.engine.runtime import Runtime
+from xkd.errors import Refused
 from xkd.evaluate import Scored
 from xkd.settings import CellSettings
+
+
+def data_digest(folder: Path) -> str:
+    """SHA-256 of a prepared data set, from its manifest. Raises Refused if there is none."""
+    try:
+        return read_json(folder / MANIFEST)["digests"][DATA]
+    except (KeyError, TypeError):
+        raise Refused(
+            f"{folder / MANIFEST} is no manifest of a prepared data set; delete it and prepare "
+            "the data again"
+        ) from None
 
 
 class Material(NamedTuple):
@@ -23,6 +36,10 @@ class Material(NamedTuple):
     rows: Tensor
     score: Scored
     digest: str
+
+    @property
+    def bytes(self) -> int:
+        return self.train.padded.nbytes + self.score.images.nbytes
 
     @classmethod
     def of(cls, settings: CellSettings, folder: Path, runtime: Runtime) -> "Material":
@@ -39,5 +56,4 @@ class Material(NamedTuple):
             channels_last=runtime.layout == torch.channels_last,
         )
         scored = Scored.of(data, score, settings.dataset, runtime.device, runtime.dtype)
-        digest = data.manifest["digests"][DATA]
-        return cls(train, split.index.to(runtime.device), scored, digest)
+        return cls(train, split.index.to(runtime.device), scored, data_digest(folder))

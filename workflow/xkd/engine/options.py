@@ -6,6 +6,8 @@ from typing import Any
 
 from xkd.errors import Refused, unknown
 
+AFFECTS_RESULTS = False
+
 BACKENDS = ("auto", "loop", "procs", "graph")
 PRECISIONS = ("float32", "tf32", "bf16", "float64")
 DEVICES = ("auto", "cpu", "cuda")

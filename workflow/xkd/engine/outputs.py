@@ -1,7 +1,7 @@
 """What a finished run leaves behind, and how to tell that it is complete.
 
-Every file but `run.yaml` and `timing.csv` has the same bytes whenever the same seed is trained again
-on the same kind of processor; hosts, dates and durations are kept out of the others.
+Every file but `run.yaml` and `timing.csv` has the same bytes whenever the same seed is trained
+again on the same kind of processor; hosts, dates and durations are kept out of the others.
 """
 
 import csv
@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from xkd.artifacts import digest, read_json, write_json, write_text
-from xkd.engine.training import Training
+from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
 from xkd.evaluate import metrics, predict, save_network, save_predictions
 from xkd.provenance import git_commit, versions
@@ -48,16 +49,17 @@ def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None
 
     Args:
         card: fingerprint and circumstances, first in the card.
+    Raises: Diverged, before anything is written, if the student's answers are not numbers.
     """
     student = training.method.student
-    save_network(student, folder / "weights.safetensors")
-    write_text(folder / "history.csv", table(training.history))
-    write_text(
-        folder / "timing.csv",
-        table([{"epoch": i, "seconds": s} for i, s in enumerate(training.seconds, 1)]),
-    )
     with training.runtime.autocast():
         predictions = predict(student, training.material.score)
+    if not np.isfinite(predictions.logits).all():
+        raise Diverged(f"seed {training.seed}: the last step left weights that are not numbers")
+    save_network(student, folder / "weights.safetensors")
+    write_text(folder / "history.csv", table(training.history))
+    seconds = [{"epoch": i, "seconds": s} for i, s in enumerate(training.seconds, start=1)]
+    write_text(folder / "timing.csv", table(seconds))
     save_predictions(predictions, folder / "predictions.npz")
     write_json(folder / "metrics.json", {**metrics(predictions), **curve(training)})
     files = ("weights.safetensors", "history.csv", "predictions.npz", "metrics.json")
@@ -92,9 +94,7 @@ def table(records: Sequence[Mapping[str, float | str]]) -> str:
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
     for record in records:
-        writer.writerow(
-            {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in record.items()}
-        )
+        writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in record.items()})
     return text.getvalue()
 
 

@@ -1,8 +1,8 @@
 """Tables of a frozen teacher's logits: one row for every view of every training image.
 
 Padding, cropping and mirroring give an image a small number of distinct views (162 at padding 4),
-and a teacher in evaluation mode answers each the same every time. So its answers, to the views or to
-their reinforced versions, are worked out once for all its students, seeds and epochs.
+and a teacher in evaluation mode answers each the same every time. So its answers, to the views or
+to their reinforced versions, are worked out once for all its students, seeds and epochs.
 
 A table is `<name>.npy`, float16, [views, images, C], and `<name>.json`, which says whose it is.
 """
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from xkd.artifacts import atomic, read_json, write_json
 from xkd.data.dataset import load
-from xkd.data.prepare import DATA
 from xkd.data.stream import Resident
+from xkd.engine.material import data_digest
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import RESUMABLE, Stop
@@ -106,8 +106,7 @@ def tabulate(
     runtime = Runtime.of(EngineOptions(device=device))
     runtime.prepare()
     folder, dataset = layout.run(run), settings.dataset
-    data = load(layout.data(dataset.name))
-    digest = data.manifest["digests"][DATA]
+    data, digest = load(layout.data(dataset.name)), data_digest(layout.data(dataset.name))
     images, labels, *_ = data.split("train")
     channels_last = runtime.layout == torch.channels_last
     train = Resident(images, labels, dataset, runtime.device, channels_last=channels_last)
@@ -169,9 +168,7 @@ class Part:
         self._whose.unlink()
 
 
-def fill(
-    teacher: Network, train: Resident, parts: list[Part], processes: int, stop: Stop
-) -> None:
+def fill(teacher: Network, train: Resident, parts: list[Part], processes: int, stop: Stop) -> None:
     """Work out all views that the parts still lack; returns early when asked to stop.
 
     Raises: Refused if a process died.

@@ -96,6 +96,12 @@ class Teachers:
             return "none"
         return "forward" if self.path is None else "table"
 
+    @property
+    def bytes(self) -> int:
+        """What the table takes; one that is mapped from the disk takes nothing."""
+        on_device = self.kind == "table" and self.runtime.on_cuda
+        return self.path.stat().st_size if on_device and self.path.exists() else 0
+
     def __call__(self, seed: int) -> TeacherSource | None:
         """The teacher of a student's seed, verified; loaded once."""
         if self.kind == "none":

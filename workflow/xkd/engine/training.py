@@ -58,6 +58,10 @@ class Training:
         self.names: list[str] = []
         self.momentum: dict[str, Tensor] = {}  # of the current stage
         self.shared: dict[str, Tensor] = {}  # under the cell's recipe, across stages
+        self.generator = runtime.generator  # of dropout and random permutations
+        # Captured steps read rate and factors from the device; a CPU is quicker with a number.
+        self.rate = torch.zeros((), device=runtime.device) if runtime.on_cuda else None
+        self.terms: list[str] = []
         self._entered: int | None = None  # the stage that `optimiser` belongs to
         self._spent = 0.0  # seconds of the epoch under way before this process
 
@@ -75,17 +79,23 @@ class Training:
         turn = self.turn
         if self._entered != turn.stage:
             self.enter_stage()
-        for group in self.optimiser.param_groups:
-            group["lr"] = turn.lr
-        self.terms = list(turn.weights)
-        factors = [turn.weights[term] for term in self.terms]
-        self.factors = torch.tensor(factors, dtype=self.runtime.dtype, device=self.runtime.device)
+        self._set(turn)
         stream = Stream(self.material.train, turn.recipe.batch, self.seed)
         self.plan = stream.epoch(turn.epoch)
         self.batches = list(self.plan)
         self.rows, self.position = [], 0
         self.method.train()
         self._began = time.monotonic()
+
+    def _set(self, turn: Turn) -> None:
+        """Learning rate and factors of the loss terms; in place where they are on the device."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = turn.lr if self.rate is None else self.rate.fill_(turn.lr)
+        factors = torch.tensor(list(turn.weights.values()), dtype=self.runtime.dtype)
+        if self.terms != list(turn.weights):
+            self.terms = list(turn.weights)
+            self.factors = torch.empty_like(factors, device=self.runtime.device)
+        self.factors.copy_(factors)
 
     def enter_stage(self) -> None:
         """A fresh optimiser; under the cell's recipe it takes over the momentum so far."""
@@ -101,7 +111,7 @@ class Training:
                 self.momentum.setdefault(name, torch.zeros_like(weight))
         self.optimiser = torch.optim.SGD(
             chosen.values(),
-            lr=turn.lr,
+            lr=turn.lr if self.rate is None else self.rate.fill_(turn.lr),
             momentum=turn.recipe.momentum,
             weight_decay=turn.recipe.weight_decay,
             fused=True,
@@ -126,7 +136,7 @@ class Training:
         with self.runtime.autocast():
             outcome = self.method(Batch(images, labels, answer), self.turn.name)
         terms = torch.stack([outcome.terms[term] for term in self.terms])
-        loss = terms.dot(self.factors)
+        loss = (terms * self.factors).sum()
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -135,8 +145,11 @@ class Training:
         rest = torch.stack([loss.detach(), correct, *outcome.meters.values()])
         return torch.cat([terms.detach(), rest])
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, accuracy: float | None = None) -> None:
         """Read the meters, score the student, add a line to the history.
+
+        Args:
+            accuracy: on the scored images, where a backend knows it already.
 
         Raises: Diverged, with step and learning rate, if the loss of any step was not finite; the
             history then ends with the epoch before.
@@ -144,13 +157,16 @@ class Training:
         turn = self.turn
         record = {"epoch": turn.epoch, "stage": turn.name, "lr": turn.lr}
         record |= self.summary()
-        score = self.material.score
-        with self.runtime.autocast():
-            record[f"{score.name}_top1"] = accuracy(self.method.student, score)
+        record[f"{self.material.score.name}_top1"] = self.score() if accuracy is None else accuracy
         self.history.append(record)
         self.seconds.append(self._spent + time.monotonic() - self._began)
         self._spent, self.rows, self.position, self.plan = 0.0, [], 0, None
         self.epoch += 1
+
+    def score(self) -> float:
+        """The student's accuracy on the images of the curve."""
+        with self.runtime.autocast():
+            return accuracy(self.method.student, self.material.score)
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to continue to the same bits; between any two steps.
@@ -167,7 +183,7 @@ class Training:
             "weights": self.method.state_dict(),
             "momentum": self.momentum,
             "shared_momentum": self.shared,
-            "random": self.runtime.random_state(),
+            "random": self.generator.get_state(),
             "rows": rows,
             "names": self.names,
             "history": self.history,
@@ -190,9 +206,12 @@ class Training:
                 self.momentum[name].copy_(saved)
         if started:
             self.begin_epoch()
-            self.rows, self.position = list(state["rows"].to(self.runtime.device)), state["position"]
+            self.rows, self.position = (
+                list(state["rows"].to(self.runtime.device)),
+                state["position"],
+            )
             self.names, self._spent = state["names"], state["spent"]
-        self.runtime.set_random_state(state["random"])
+        self.generator.set_state(state["random"])
 
     def summary(self) -> dict[str, float]:
         """Means over the samples of the epoch: loss, its terms, accuracy, the method's meters."""

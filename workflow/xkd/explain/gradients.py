@@ -92,6 +92,7 @@ def _backward_per_class(network: Network, images: Tensor) -> Tensor:
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
     """The network in evaluation mode, and every module as it was afterwards."""
     modes = [(module, module.training) for module in network.modules()]
+    network.eval()
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ To add one: a file `xkd/methods/<name>.py` with a class `Method`, and an entry i
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Outcome(NamedTuple):
 
     logits: Tensor
     terms: dict[str, Tensor]
-    meters: dict[str, Tensor] = {}
+    meters: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from xkd.report import families, published
 from xkd.report.families import BLACK
-from xkd.report.layout import label
+from xkd.report.layout import column_names, label
+from xkd.report.results import of_slug, with_plain_teachers
 
 KEY = ["dataset", "network", "teacher", "method"]
 
@@ -24,7 +25,7 @@ def measured(
         printed: as `published.load` gives it; its last-epoch accuracy goes to column `published`
             (NaN where there is none, and everywhere at demo scale).
     """
-    taught = runs[runs.teacher.notna()]
+    taught = with_plain_teachers(runs[runs.teacher.notna()])
     frame = taught.groupby(KEY, sort=False).top1.agg(n="count", mean="mean", std="std")
     frame = frame.reset_index()
     if printed is None or not published.comparable(item):
@@ -36,7 +37,7 @@ def measured(
 def in_order(names: Sequence[str], runs: pd.DataFrame) -> list[str]:
     """Teachers or students from small to large, by the parameters of runs of that name."""
     size = runs.groupby("network").parameters.max()
-    return sorted(dict.fromkeys(names), key=lambda name: (size.get(name.split("-")[0], 0), name))
+    return sorted(dict.fromkeys(names), key=lambda name: (size.get(of_slug(name)[0], 0), name))
 
 
 def draw_methods(
@@ -49,11 +50,10 @@ def draw_methods(
     """
     methods = families.ordered(frame.method)
     for place, method in enumerate(methods):
-        look = families.look(method)
+        look, style = families.look(method), _style(method, methods)
         shift = (place - (len(methods) - 1) / 2) * 0.07
         line = frame[frame.method == method].set_index("teacher").reindex(list(teachers))
         x = [position + shift for position in range(len(teachers))]
-        style = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
         axes.errorbar(
             x, line["mean"], yerr=line["std"].fillna(0), capsize=2, elinewidth=0.8, **style
         )
@@ -69,13 +69,21 @@ def draw_methods(
 
 def legend_entries(frame: pd.DataFrame, item: Mapping[str, Any]) -> list[Line2D]:
     """Methods in the house's order, the star, and the hollow diamond where print is shown."""
+    methods = families.ordered(frame.method)
     entries = []
-    for method in families.ordered(frame.method):
-        look = families.look(method)
-        style = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
-        entries.append(Line2D([], [], label=label(item["labels"], "method", method), **style))
+    for method, name in zip(methods, column_names(methods, item["labels"]), strict=True):
+        entries.append(Line2D([], [], label=name, **_style(method, methods)))
     entries.append(Line2D([], [], color=BLACK, marker="*", ls="", ms=11, label="best mean"))
     if frame.published.notna().any():
         hollow = {"marker": "D", "ls": "", "markerfacecolor": "none", "color": BLACK}
         entries.append(Line2D([], [], label="published", **hollow))
     return entries
+
+
+def _style(method: str, among: Sequence[str]) -> dict[str, str]:
+    """Line and marker; hollow where an earlier method, a variant, already has the same look."""
+    look = families.look(method)
+    style = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
+    if look in [families.look(other) for other in among[: among.index(method)]]:
+        style["markerfacecolor"] = "white"
+    return style

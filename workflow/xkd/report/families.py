@@ -22,11 +22,11 @@ class Look(NamedTuple):
 #: Method family -> look, in the order of columns and legends: baselines, regularisers, dark
 #: knowledge, peers, logits, features, LE, Oracle.
 FAMILIES: dict[str, Look] = {
-    "ce": Look(GREY, "o", "--"),
+    "ce": Look(GREY, "d", "--", "OO"),
     "dropout": Look(SKY, "v", ":", ".."),
     "label_smoothing": Look(GREEN, "^", "-.", "//"),
     "confidence_penalty": Look(ORANGE, "s", "--", "\\\\"),
-    "cwtm": Look(SKY, "v", ":", ".."),
+    "cwtm": Look(SKY, "v", ":", "||"),
     "cwtm_permut": Look(GREEN, "<", ":", "\\\\"),
     "cwtm_random": Look(PURPLE, ">", ":", "xx"),
     "dkpp": Look(ORANGE, "D", "--", "--"),
@@ -41,16 +41,18 @@ FAMILIES: dict[str, Look] = {
     "fsp": Look(PURPLE, "s", "-.", "++"),
     "takd": Look(SKY, "p", ":", "||"),
     "sad": Look(PURPLE, "s", "-.", "xx"),
-    "le_uniform": Look(BLACK, "x", ":", ".."),
+    "le_uniform": Look(BLACK, "x", ":", "oo"),
     "le_permut": Look(GREEN, "P", "--", "xx"),
     "le_grad_input": Look(YELLOW, "v", ":", "\\\\"),
     "le_guidedbp": Look(ORANGE, "D", "-.", "//"),
     "le_grad": Look(SKY, "^", "--", ".."),
-    "le_gradcam": Look(BLUE, "o", "-", ""),
+    "le_gradcam": Look(VERMILLION, "o", "-", ""),
     "le": Look(PURPLE, "h", "-", "++"),
-    "oracle_gamma0": Look(YELLOW, "X", ":", "--"),
+    "oracle_gamma0": Look(BLACK, "X", ":", "--"),
     "oracle": Look(VERMILLION, "o", "-", ""),
 }
+#: Colour and marker of networks, from small to large, where lines are networks.
+NETWORKS = ((SKY, "o"), (BLUE, "s"), (GREEN, "^"), (VERMILLION, "D"), (PURPLE, "v"), (ORANGE, "P"))
 _SPELT = {
     "le_gradinput": "le_grad_input",
     "le_guided_bp": "le_guidedbp",
@@ -71,7 +73,7 @@ def family(method: str) -> str | None:
 
 def look(method: str) -> Look:
     """Colour, marker, dash and hatch of a method; black for an unknown one."""
-    return FAMILIES.get(family(method) or "", Look(BLACK, "d", "-", "**"))
+    return FAMILIES.get(family(method) or "", Look(BLACK, "8", "-", "**"))
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

@@ -8,9 +8,11 @@ import pandas as pd
 
 from xkd.report import families
 from xkd.report.compare import METRICS, Metric
+from xkd.report.results import of_slug
 from xkd.runs import SLUG
 
 MISSING = "–"
+ALONE = "alone"  # the column of a teacher's own accuracy
 HEADINGS = {"dataset": "Data set", "network": "Network", "teacher": "Teacher", "source": "Source"}
 KINDS = {"dataset": "datasets", "network": "networks", "teacher": "networks", "method": "methods"}
 
@@ -50,9 +52,23 @@ def label(labels: Labels, column: str, name: str) -> str:
     """The printed label of a data set, network, teacher slug or method; else the name itself."""
     known = labels.get(KINDS.get(column, ""), {})
     if column == "teacher" and "-" in name and re.fullmatch(SLUG, name):
-        network, _, method = name.partition("-")
+        network, method = of_slug(name)
         return f"{known.get(network, network)} ({label(labels, 'method', method)})"
     return known.get(name, name)
+
+
+def column_names(methods: Sequence[str], labels: Labels) -> list[str]:
+    """Labels of methods; two that share one are told apart by the rest of their names."""
+    names = [label(labels, "method", method) for method in methods]
+    return [
+        f"{name} ({own})" if names.count(name) > 1 and (own := variant(method)) else name
+        for name, method in zip(names, methods, strict=True)
+    ]
+
+
+def variant(method: str) -> str:
+    """`official` of `kd_official`: what the name adds to its family's."""
+    return method.removeprefix(families.family(method) or "").strip("_").replace("_", " ")
 
 
 def lay_out(title: str, frame: pd.DataFrame, columns: Sequence[str], labels: Labels) -> Block:
@@ -82,7 +98,7 @@ def lay_out(title: str, frame: pd.DataFrame, columns: Sequence[str], labels: Lab
     return Block(
         f"{title}: {metric.label}{unit}{shared}",
         tuple(HEADINGS[name] for name in headings),
-        tuple(label(labels, "method", name) for name in methods),
+        tuple(column_names(methods, labels)),
         tuple(rows),
     )
 

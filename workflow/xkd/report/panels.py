@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xkd.errors import Refused
+from xkd.report.layout import Labels, label
 from xkd.report.results import paths
+
+#: As the paper calls them.
+EXPLANATIONS = {
+    "grad": "Grad",
+    "grad_input": "Grad*Input",
+    "guidedbp": "GuidedBP",
+    "gradcam": "Grad-CAM",
+}
 
 
 class Explanations(NamedTuple):
@@ -28,63 +37,76 @@ class Explanations(NamedTuple):
 
 
 class Similarity(NamedTuple):
-    """One panel of LE, Figure 2. similarity: [C, C], mean cosines."""
+    """One panel of LE, Figure 2. similarity: [C, C], mean cosines; pairs: named in the paper."""
 
     similarity: NDArray
     class_names: list[str]
+    pairs: list[tuple[str, str]]
     title: str
 
 
 class Embeddings(NamedTuple):
-    """Oracle, Figure 3. points: reinforcement key -> [N, 2] in the unit square; coarse: [N]."""
+    """Oracle, Figure 3. points: reinforcement key -> [N, 2] in the unit square.
+
+    labels: [N]; groups: [N], superclasses, or the classes of a data set that has none.
+    """
 
     points: dict[str, NDArray]
     labels: NDArray
-    coarse: NDArray
-    coarse_names: list[str]
+    groups: NDArray
+    group_names: list[str]
     thumbnails: NDArray  # [k, h, w, channels], uint8
     thumbnail_points: NDArray  # [k], indices of points
 
 
-def explanations(files: str | Path | Iterable[str | Path]) -> list[Explanations]:
-    return [_explanations(path) for path in paths(files)]
+def explanations(files: str | Path | Iterable[str | Path], labels: Labels) -> list[Explanations]:
+    """Panels in the order of the files, titled by explanation, network and data set."""
+    needed = ("images", "maps", "cosines", "labels", "class_names", "signed")
+    panels = []
+    for path in paths(files):
+        content = _load(path, needed)
+        arrays = (content[name] for name in needed[:4])
+        names, title = _names(content["class_names"]), _title(content, path, labels)
+        panels.append(Explanations(*arrays, names, bool(content["signed"]), title))
+    return panels
 
 
-def similarities(files: str | Path | Iterable[str | Path]) -> list[Similarity]:
-    found = [(path, _load(path, ("similarity", "class_names"))) for path in paths(files)]
-    return [
-        Similarity(
-            content["similarity"],
-            _names(content["class_names"]),
-            str(content.get("panel", path.stem)),
-        )
-        for path, content in found
-    ]
+def similarities(files: str | Path | Iterable[str | Path], labels: Labels) -> list[Similarity]:
+    panels = []
+    for path in paths(files):
+        content = _load(path, ("similarity", "class_names"))
+        pairs = [(str(first), str(second)) for first, second in content.get("pairs", ())]
+        names, title = _names(content["class_names"]), _title(content, path, labels)
+        panels.append(Similarity(content["similarity"], names, pairs, title))
+    return panels
 
 
 def embeddings(file: str | Path) -> Embeddings:
-    content = _load(Path(file), ("labels", "coarse", "coarse_names"))
+    """Raises Refused when no reinforcement was embedded."""
+    content = _load(Path(file), ("labels", "class_names"))
     end = "/embedding"
     points = {key.removesuffix(end): content[key] for key in content if key.endswith(end)}
     if not points:
         raise Refused(f"{file} holds no array named <reinforcement>{end}; make it again")
+    kind = ("coarse", "coarse_names") if "coarse" in content else ("labels", "class_names")
     return Embeddings(
         points,
         content["labels"],
-        content["coarse"],
-        _names(content["coarse_names"]),
+        content[kind[0]],
+        _names(content[kind[1]]),
         content.get("thumbnails", np.zeros((0, 1, 1, 1), np.uint8)),
         content.get("thumbnail_points", np.zeros(0, int)),
     )
 
 
-def _explanations(path: Path) -> Explanations:
-    needed = ("images", "maps", "cosines", "labels", "class_names", "signed")
-    content = _load(path, needed)
-    signed = bool(content["signed"])
-    title = str(content.get("panel", "Grad" if signed else "Grad-CAM"))
-    arrays = (content[name] for name in needed[:4])
-    return Explanations(*arrays, _names(content["class_names"]), signed, title)
+def _title(content: dict[str, NDArray], path: Path, labels: Labels) -> str:
+    """`Grad-CAM, ResNet14, CIFAR-10`, from what the file says about itself."""
+    name = str(content.get("explanation", path.stem))
+    parts = [EXPLANATIONS.get(name, name)]
+    for kind in ("network", "dataset"):
+        if kind in content:
+            parts.append(label(labels, kind, str(content[kind])))
+    return ", ".join(parts)
 
 
 def _names(array: NDArray) -> list[str]:

@@ -6,13 +6,13 @@ test can draw ten of them and nothing needs closing.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from xkd.artifacts import atomic, write_text
@@ -42,6 +42,11 @@ STYLE = {
     "hatch.linewidth": 0.6,
     "pdf.fonttype": 42,  # real text in the PDF, which journals ask for
     "svg.hashsalt": "xkd",
+}
+NOTICE = {
+    "fontsize": 8,
+    "fontweight": "bold",
+    "bbox": {"boxstyle": "round,pad=0.25", "facecolor": "#FFF3D6", "edgecolor": families.ORANGE},
 }
 #: No time stamps and no version strings: the same numbers give the same bytes.
 METADATA = {
@@ -76,11 +81,21 @@ def panels(
     return figure, axes
 
 
-def demo_notice(figure: Figure, item: Mapping[str, Any]) -> None:
-    """At demo scale, a line above the figure that nobody can crop by accident or overlook."""
+def demo_notice(figure: Figure | SubFigure, item: Mapping[str, Any]) -> None:
+    """At demo scale, a line above the figure that is hard to overlook or to crop by accident."""
     if not published.comparable(item):
-        box = {"boxstyle": "round,pad=0.25", "facecolor": "#FFF3D6", "edgecolor": families.ORANGE}
-        figure.suptitle(published.DEMO, fontsize=8, fontweight="bold", bbox=box)
+        figure.suptitle(published.DEMO, **NOTICE)
+
+
+def blocks(item: Mapping[str, Any], heights: Sequence[float]) -> tuple[Figure, list[SubFigure]]:
+    """A figure of stacked parts of these heights in inches, below the demo notice, if any."""
+    demo = not published.comparable(item)
+    heights = [0.3, *heights] if demo else list(heights)
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    if demo:
+        parts.pop(0).text(0.5, 0.5, published.DEMO, ha="center", va="center", **NOTICE)
+    return figure, parts
 
 
 def name_panel(axes: Axes, place: int, title: str) -> None:
@@ -94,21 +109,34 @@ def gamma_axis(axes: Axes, gammas: pd.Series) -> None:
     if not positive:
         return
     axes.set_xscale("symlog", linthresh=positive[0], linscale=0.6)
-    shown = _thinned([0.0, *positive])
+    shown = [0.0, *_round_steps(positive)]
     axes.set_xticks(shown, [f"{gamma:g}" for gamma in shown])
-    axes.set_xticks([], minor=True)
+    axes.set_xticks(positive, minor=True)
+    axes.tick_params(axis="x", which="minor", length=2)
     axes.set_xlim(-0.25 * positive[0], positive[-1] * 1.3)
 
 
-def _thinned(values: list[float], apart: float = 1.45) -> list[float]:
-    """Ticks at least a factor `apart` from each other, the first two and the last kept."""
-    kept = values[:2]
-    for value in values[2:]:
-        if value >= kept[-1] * apart:
+def _round_steps(values: list[float], apart: float = 2.2) -> list[float]:
+    """Values to write at the ticks: 1, then 3, then 2 and 5 of each decade, where there is room."""
+    order = "1325"
+    kept: list[float] = []
+    for value in sorted(values, key=lambda value: order.find(f"{value:e}"[0]) % len("13250")):
+        if all(max(value / other, other / value) >= apart for other in kept):
             kept.append(value)
-    if kept[-1] != values[-1]:
-        kept[-1] = values[-1]
-    return kept
+    return sorted(kept)
+
+
+def cut_mark(axes: Axes) -> None:
+    """Two strokes through the foot of the y axis: bars do not start at zero."""
+    mark = {"marker": [(-1, -0.5), (1, 0.5)], "markersize": 7, "linestyle": "none"}
+    axes.plot(
+        [0, 0], [0.025, 0.045], transform=axes.transAxes, color="black", clip_on=False, **mark
+    )
+
+
+def two_decimals(value: float) -> str:
+    """`−0.50` with a real minus sign, and no negative zero."""
+    return f"{round(float(value), 2) + 0.0:.2f}".replace("-", "−")
 
 
 def percent(axes: Axes, label: str = "Accuracy (%)") -> None:

@@ -41,7 +41,7 @@ def comparable(item: Mapping[str, Any]) -> bool:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | None,
     labels: Mapping[str, Mapping[str, str]],
     table: str | None = None,
     prefer: Iterable[str] = (),
@@ -54,13 +54,16 @@ def load(
     (`ResNet26->ResNet20` is the assistant), `is_teacher` marks the accuracy of a teacher itself.
 
     Args:
+        path: None, for an item without printed numbers, gives no rows.
         labels: {"datasets": {ours: printed}, "networks": ..., "methods": ...}.
         table: keep this one only, as printed: "Table 3".
         prefer: our methods to choose first where two share a label.
     Raises: Refused when the file is missing or its columns are not as expected.
     """
     try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False)
+        raw = pd.DataFrame(columns=COLUMNS, dtype=str)
+        if path is not None:
+            raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise Refused(
             f"{path} is missing; restore workflow/published from the repository"

@@ -1,6 +1,6 @@
 """Manifests of finished work as data frames: one row per run, or per teacher and reinforcement."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,33 @@ def paths(files: str | Path | Iterable[str | Path] | None) -> list[Path]:
     return [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
 
 
-def read_cells(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+def read_cells(
+    files: str | Path | Iterable[str | Path], item: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """One row per run: identity, parameters, its metrics (fractions in [0, 1]) and fingerprint.
 
     Args:
         files: `cell.json` of each cell.
+        item: with `runs`, pairs of a cell and its seeds: other seeds that a cell may hold are left
+            out; cells that are not listed, such as teachers, come whole.
     Raises: Refused when a manifest is missing, damaged, or lacks a field.
     """
+    seeds_of = {cell: set(seeds) for cell, seeds in (item or {}).get("runs", ())}
     rows = []
     for file in paths(files):
         content = read_json(file)
         try:
             identity = {name: content.get(name) for name in (*CELL, "parameters")}
             runs: dict[str, Any] = content["runs"]
-            for seed, run in sorted(runs.items(), key=lambda item: int(item[0])):
-                kept = {"seed": int(seed), "fingerprint": run["fingerprint"]}
-                rows.append({**identity, **kept, **run["metrics"]})
+            wanted = seeds_of.get(str(Cell(*(content.get(name) for name in CELL))))
+            for seed, run in sorted(runs.items(), key=lambda one: int(one[0])):
+                if wanted is None or int(seed) in wanted:
+                    kept = {"seed": int(seed), "fingerprint": run["fingerprint"]}
+                    rows.append({**identity, **kept, **run["metrics"]})
         except (KeyError, AttributeError, TypeError, ValueError) as problem:
             raise _unreadable(file, problem) from None
-    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "seed", "fingerprint"])
+    empty = pd.DataFrame(columns=[*CELL, "parameters", "seed", "fingerprint"])
+    frame = pd.DataFrame(rows) if rows else empty
     # None and NaN both mean "no teacher"; one of them only, whatever pandas makes of a column
     return frame.assign(teacher=frame.teacher.astype(object).where(frame.teacher.notna(), None))
 
@@ -84,6 +92,39 @@ def read_clusters(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     return frame
 
 
+def of_slug(slug: str) -> tuple[str, str]:
+    """Network and method of a teacher, the inverse of `Cell.slug`."""
+    network, _, method = slug.partition("-")
+    return network, method or "ce"
+
+
+def with_plain_teachers(runs: pd.DataFrame) -> pd.DataFrame:
+    """Teachers by their network alone, as papers call them, where one method trained them all."""
+    slugs = [slug for slug in runs.teacher if slug is not None]
+    if len({of_slug(slug)[1] for slug in slugs}) > 1:
+        return runs
+    plain = [None if slug is None else of_slug(slug)[0] for slug in runs.teacher]
+    return runs.assign(teacher=pd.Series(plain, index=runs.index, dtype=object))
+
+
+def search_notes(
+    files: str | Path | Iterable[str | Path] | None, labels: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """What each search tried and chose, from `search.json`; no test image had a part in it (A3)."""
+    notes = []
+    for file in paths(files):
+        found = read_json(file)
+        cell = Cell.parse(found["cell"])
+        method = labels["methods"].get(cell.method, cell.method)
+        network = labels["networks"].get(cell.network, cell.network)
+        values = ", ".join(f"{score['value']:g}" for score in found["scores"])
+        notes.append(
+            f"Searched on held-out training images: {network}, {method}, {found['option']} = "
+            f"{found['winner']:g} of {{{values}}}."
+        )
+    return notes
+
+
 def teachers_of(runs: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
     """The runs of `everyone` that teach a run of `runs`."""
     slugs = {(row.dataset, row.teacher) for row in runs.itertuples() if row.teacher is not None}
@@ -95,22 +136,24 @@ def teachers_of(runs: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
 
 
 def code_notes(runs: pd.DataFrame) -> list[str]:
-    """A sentence for every cell whose seeds were trained by different versions of the code.
+    """Which cells mix seeds that different versions of the code trained, in sentences.
 
     Fingerprints read `<code digest>-<settings digest>`.
     """
-    notes = []
-    if "fingerprint" not in runs:
-        return notes
-    for key, cell in runs.groupby(CELL, dropna=False, sort=False):
+    mixed: dict[str, list[str]] = {}
+    groups = runs.groupby(CELL, dropna=False, sort=False) if "fingerprint" in runs else ()
+    for key, cell in groups:
         codes = cell.groupby(cell.fingerprint.str.partition("-")[0], sort=False).seed.apply(list)
         if len(codes) > 1:
             versions = "; ".join(
                 f"{code[:8]}: seed {', '.join(map(str, seeds))}" for code, seeds in codes.items()
             )
-            cell_name = str(Cell(*(None if pd.isna(part) else part for part in key)))
-            notes.append(f"Seeds of {cell_name} come from different code versions ({versions}).")
-    return notes
+            name = str(Cell(*(None if pd.isna(part) else part for part in key)))
+            mixed.setdefault(versions, []).append(name)
+    return [
+        f"Seeds of {', '.join(names)} come from different code versions ({versions})."
+        for versions, names in mixed.items()
+    ]
 
 
 def _unreadable(file: Path, problem: Exception) -> Refused:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from xkd.engine.options import EngineOptions
 
+AFFECTS_RESULTS = False
+
 
 class Choice(NamedTuple):
     name: str
@@ -14,6 +16,10 @@ class Choice(NamedTuple):
     @property
     def module(self) -> ModuleType:
         return import_module(f"xkd.engine.backends.{self.name}")
+
+    def at_once(self, seeds: int, options: EngineOptions) -> int:
+        """How many of the seeds are in memory at the same time."""
+        return {"loop": 1, "procs": min(seeds, options.threads)}.get(self.name, seeds)
 
 
 def choose(options: EngineOptions, seeds: int, on_cuda: bool) -> Choice:

@@ -7,16 +7,15 @@ again. A seed that fails, or whose process is killed, harms no other.
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import Any
 
 import torch
 
 from xkd.engine.job import Job, train_seed
+from xkd.engine.progress import Place, Record
 from xkd.engine.stopping import Stopped
 from xkd.errors import Refused
 
@@ -59,7 +58,9 @@ def train(job: Job) -> dict[int, str]:
 def _start(job: Job, seed: int) -> tuple[Connection, ForkProcess]:
     context = get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(job, seed, theirs, os.getpid()), name=f"seed{seed}")
+    process = context.Process(
+        target=_run, args=(job, seed, theirs, os.getpid()), name=f"seed{seed}"
+    )
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     return ours, process
@@ -88,13 +89,13 @@ class Reporter:
     def say(self, line: str) -> None:
         self.pipe.send(("say", line))
 
-    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None:
+    def step(self, seed: int, place: Place) -> None:
         if (now := time.monotonic()) - self.told > STEP_SECONDS:
             self.told = now
-            self.pipe.send(("step", seed, epoch, position, steps, images))
+            self.pipe.send(("step", seed, place))
 
-    def epoch(self, seed: int, record: Mapping[str, Any], seconds: float) -> None:
-        self.pipe.send(("epoch", seed, record, seconds))
+    def epoch(self, seed: int, place: Place, record: Record, seconds: float) -> None:
+        self.pipe.send(("epoch", seed, place, record, seconds))
 
 
 def _explanation(seed: int, status: int) -> str:

@@ -1,0 +1,241 @@
+"""A run that is stopped anywhere ends in the bits of one that was not."""
+
+import os
+import signal
+import time
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+import fake_cells
+from fake_cells import RECIPE, cell, files, train
+from xkd.engine import checkpoint, job
+from xkd.engine.checkpoint import Checkpoints
+from xkd.engine.job import Keeper
+from xkd.engine.stopping import RESUMABLE
+from xkd.runs import Layout, Run
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    layout = Layout(tmp_path_factory.mktemp("school"))
+    fake_cells.prepared(layout)
+    train(fake_cells.teacher_settings(), layout)
+    return layout
+
+
+@pytest.fixture
+def fresh(school, tmp_path):
+    """Makes places for runs, beside the data and the teacher of `school`."""
+
+    def make(name: str) -> Layout:
+        root = tmp_path / name
+        (root / "runs" / "stripes").mkdir(parents=True)
+        for shared in ("data", "runs/stripes/teacher8"):
+            os.symlink(school.root / shared, root / shared)
+        return Layout(root)
+
+    return make
+
+
+class Killed(BaseException):
+    """What a test raises where the power fails."""
+
+
+def interrupt_after(monkeypatch, steps: int, save: bool) -> None:
+    """Let the power fail after so many steps, with or without a checkpoint at that very place."""
+    after_step, left = Keeper.after_step, [steps]
+
+    def count(keeper: Keeper) -> None:
+        after_step(keeper)
+        left[0] -= 1
+        if left[0] == 0:
+            if save:
+                keeper.save()
+            raise Killed
+
+    monkeypatch.setattr(job.Keeper, "after_step", count)
+
+
+# Steps of an epoch: 4. `hint` enters its second stage after step 4, `le` after step 8.
+@pytest.mark.parametrize(
+    ("uses", "steps"),
+    [("ce", 1), ("dropout", 6), ("le", 7), ("le", 9), ("hint", 3), ("hint", 5), ("dml", 6)],
+)
+@pytest.mark.parametrize("save", [True, False], ids=["mid-epoch", "last epoch end"])
+def test_a_resumed_run_ends_in_the_same_bits(fresh, monkeypatch, uses, steps, save):
+    settings = cell(uses, (0,), **({"warmup": 2} if uses == "le" else {}))
+    whole, broken = fresh("whole"), fresh("broken")
+    train(settings, whole)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps, save)
+        with pytest.raises(Killed):
+            train(settings, broken, checkpoint_minutes=0)
+    train(settings, broken, checkpoint_minutes=0)
+    assert files(settings, broken, 0) == files(settings, whole, 0)
+    assert not broken.resume(Run(settings.cell, 0)).exists(), "a finished run needs no checkpoint"
+
+
+def test_a_step_that_was_saved_is_not_trained_again(fresh, monkeypatch):
+    settings, layout = cell(seeds=(0,)), fresh("a")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 6, save=True)
+        with pytest.raises(Killed):
+            train(settings, layout)
+    taken = []
+    after_step = Keeper.after_step
+    monkeypatch.setattr(
+        job.Keeper, "after_step", lambda keeper: taken.append(1) or after_step(keeper)
+    )
+    train(settings, layout)
+    assert len(taken) == RECIPE.epochs * 4 - 6
+
+
+def slow_down(monkeypatch) -> None:
+    """So that a signal arrives in mid-epoch."""
+    after_step = Keeper.after_step
+    monkeypatch.setattr(job.Keeper, "after_step", lambda k: time.sleep(0.03) or after_step(k))
+
+
+def wait_for(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def in_process(target):
+    """In a process of its own, whose exit status is what `target` returns."""
+    process = get_context("fork").Process(target=lambda: os._exit(target() or 0))
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize("backend", ["loop", "procs"])
+def test_a_job_killed_in_mid_epoch_continues_to_the_same_bits(fresh, monkeypatch, backend):
+    settings = cell("dropout", (0, 1))
+    whole, broken = fresh("whole"), fresh("broken")
+    train(settings, whole)
+    options = {"backend": backend, "threads": 2, "checkpoint_minutes": 0}
+    with monkeypatch.context() as patch:
+        slow_down(patch)
+        process = in_process(lambda: train(settings, broken, **options))
+        wait_for(broken.resume(Run(settings.cell, 0)).exists)
+        process.kill()
+        process.join()
+    train(settings, broken, **options)
+    for seed in (0, 1):
+        assert files(settings, broken, seed) == files(settings, whole, seed)
+
+
+@pytest.mark.parametrize("backend", ["loop", "procs"])
+def test_sigterm_leaves_a_checkpoint_and_status_75(fresh, monkeypatch, backend):
+    settings = cell("dropout", (0, 1))
+    whole, broken = fresh("whole"), fresh("broken")
+    train(settings, whole)
+    started = broken.cell(settings.cell) / ".resume" / "lock"
+    with monkeypatch.context() as patch:
+        slow_down(patch)
+        process = in_process(lambda: train(settings, broken, backend=backend, threads=2))
+        wait_for(started.exists)
+        time.sleep(0.15)
+        os.kill(process.pid, signal.SIGTERM)
+        process.join()
+    assert process.exitcode == RESUMABLE == 75
+    assert broken.resume(Run(settings.cell, 0)).exists()
+    assert not started.exists(), "the lock is given back"
+    train(settings, broken)
+    for seed in (0, 1):
+        assert files(settings, broken, seed) == files(settings, whole, seed)
+
+
+def test_sigint_leaves_a_checkpoint_and_interrupts(fresh, monkeypatch):
+    settings, layout = cell(seeds=(0,)), fresh("a")
+    after_step = Keeper.after_step
+
+    def press(keeper: Keeper) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        after_step(keeper)
+
+    monkeypatch.setattr(job.Keeper, "after_step", press)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, layout)
+    assert layout.resume(Run(settings.cell, 0)).exists()
+
+
+def test_processes_end_with_the_one_that_started_them(fresh, monkeypatch):
+    settings, layout = cell(seeds=(0, 1)), fresh("a")
+    slow_down(monkeypatch)
+    pids = layout.root / "pids"
+    train_seed = job.train_seed
+
+    def noted(*arguments):
+        with pids.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        train_seed(*arguments)
+
+    monkeypatch.setattr("xkd.engine.backends.procs.train_seed", noted)
+    process = in_process(lambda: train(settings, layout, backend="procs", threads=2))
+    wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    process.kill()
+    process.join()
+    wait_for(lambda: not any(_runs(pid) for pid in pids.read_text().split()))
+    assert not layout.resume(Run(settings.cell, 0)).exists(), "an orphan writes nothing"
+
+
+def _runs(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# ------------------------------------------------------------------------------ damaged, foreign
+
+
+def two_generations(path, fingerprint="a-b"):
+    lines = []
+    kept = Checkpoints(path, fingerprint, lines.append)
+    for epoch in (1, 2):
+        kept.save({"epoch": epoch, "weights": torch.arange(4.0)})
+    return kept, lines
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    kept, lines = two_generations(tmp_path / "seed0.pt")
+    content = bytearray(kept.path.read_bytes())
+    content[200] ^= 1
+    kept.path.write_bytes(content)
+    assert kept.load()["epoch"] == 1
+    assert "seed0.pt not used" in lines[0]
+    assert "kept as seed0.pt.damaged" in lines[0]
+
+
+@pytest.mark.parametrize("length", [0, 3, 65, 300])
+def test_truncated_checkpoints_start_the_run_afresh(tmp_path, length):
+    kept, lines = two_generations(tmp_path / "seed0.pt")
+    for path in (kept.path, kept.previous):
+        path.write_bytes(path.read_bytes()[:length])
+    assert kept.load() is None
+    assert len(lines) == 2
+
+
+def test_a_checkpoint_of_other_code_or_settings_is_set_aside_not_used(tmp_path):
+    kept, _ = two_generations(tmp_path / "seed0.pt")
+    lines = []
+    other = Checkpoints(kept.path, "a-c", lines.append)
+    assert other.load() is None
+    assert "it belongs to code or settings a-b, now a-c" in lines[0]
+    aside = kept.path.with_name("seed0.pt.stale")
+    assert checkpoint.read(aside)["epoch"] == 2, "nothing is thrown away"
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    kept, _ = two_generations(tmp_path / "seed0.pt")
+    monkeypatch.setattr("xkd.artifacts._to_disk", lambda path: (_ for _ in ()).throw(OSError(5)))
+    with pytest.raises(OSError, match="5"):
+        kept.save({"epoch": 3})
+    monkeypatch.undo()
+    assert kept.load()["epoch"] == 2

@@ -1,0 +1,235 @@
+"""The graph backend: its bookkeeping on a pretended GPU, and itself on a real one."""
+
+import contextlib
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fake_cells
+from fake_cells import RECIPE, SMALL, cell, files, train
+from xkd import methods
+from xkd.engine import backends
+from xkd.engine.backends import Choice, graph
+from xkd.engine.job import Keeper
+from xkd.errors import Refused
+from xkd.runs import Layout, Run
+
+
+class PretendedCuda:
+    """Runs on a CPU what a graph would hold, each time it is replayed; random numbers likewise."""
+
+    captured = 0
+
+    def __init__(self, device):
+        pass
+
+    def stream(self):
+        return None
+
+    def pool(self):
+        return None
+
+    def on(self, stream):
+        return contextlib.nullcontext()
+
+    def wait(self, stream):
+        pass
+
+    def generator(self):
+        private = torch.Generator()
+        private.set_state(torch.default_generator.get_state())
+        return private
+
+    def capture(self, body, stream, pool, generator):
+        type(self).captured += 1
+
+        class Replay:
+            def replay(self):
+                torch.default_generator.set_state(generator.get_state())
+                body()
+                generator.set_state(torch.default_generator.get_state())
+
+        return Replay()
+
+
+class Stubborn(PretendedCuda):
+    """A device that can capture a few steps only."""
+
+    allowed = 0
+
+    def capture(self, *arguments):
+        if type(self).captured >= self.allowed:
+            raise graph.Uncapturable("a step cannot be captured as a CUDA graph (for a reason)")
+        return super().capture(*arguments)
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    layout = Layout(tmp_path_factory.mktemp("school"))
+    fake_cells.prepared(layout)
+    train(fake_cells.teacher_settings(), layout)
+    return layout
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Within it, cells are trained by graphs on a pretended GPU."""
+
+    @contextlib.contextmanager
+    def within(device=PretendedCuda):
+        with monkeypatch.context() as patch:
+            device.captured = 0
+            patch.setattr(graph, "Cuda", device)
+            patch.setattr(backends, "choose", lambda *_: Choice("graph", "a test"))
+            yield
+
+    return within
+
+
+def again(settings, layout) -> None:
+    """Forget that the cell is complete."""
+    for seed in settings.seeds:
+        (layout.run(Run(settings.cell, seed)) / "run.yaml").unlink()
+
+
+@pytest.mark.parametrize("uses", methods.known())
+def test_graphs_compute_what_the_loop_computes(school, pretend, uses):
+    recipe = replace(RECIPE, epochs=2, milestones=(1,))
+    settings = cell(uses, (0, 1), recipe=recipe, **({"warmup": 1} if uses == "le" else {}))
+    with pretend():
+        train(settings, school, precision="float64")
+    by_graph = [files(settings, school, seed) for seed in (0, 1)]
+    again(settings, school)
+    train(settings, school, precision="float64")
+    assert [files(settings, school, seed) for seed in (0, 1)] == by_graph
+
+
+def test_a_graph_is_captured_once_per_stage_size_and_set_of_terms(school, pretend):
+    settings = cell("le", (0, 1), warmup=2)
+    with pretend():
+        train(settings, school)
+        assert PretendedCuda.captured == 2 * (2 * 2 + 1), "seeds x (stages x sizes + scoring)"
+
+
+def test_terms_that_come_and_go_have_graphs_and_meters_of_their_own(school, pretend, monkeypatch):
+    class Fading(methods.load("ce")):
+        def stages(self, recipe):
+            stage = super().stages(recipe)[0]
+            extra = {1: 1.0, 2: 0.0, 3: 0.5, 4: 0.0}
+            return [replace(stage, weights=lambda epoch: {"ce": 1.0, "decay": extra[epoch]})]
+
+        def forward(self, batch, stage):
+            outcome = super().forward(batch, stage)
+            outcome.terms["decay"] = 1e-3 * outcome.logits.square().mean()
+            return outcome
+
+    monkeypatch.setattr(methods, "load", lambda name: Fading)
+    settings = replace(cell(), method=replace(cell().method, name="fading"))
+    with pretend():
+        train(settings, school)
+        assert PretendedCuda.captured == 2 * (2 * 2 + 1)
+    by_graph = files(settings, school, 0)
+    again(settings, school)
+    train(settings, school)
+    assert files(settings, school, 0) == by_graph
+
+
+@pytest.mark.parametrize("uses", ["dropout", "hint"])
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_a_stopped_job_continues_to_the_same_bits(school, pretend, monkeypatch, uses, steps):
+    settings = cell(uses, (5, 6))
+    train(settings, school)
+    whole = [files(settings, school, seed) for seed in (5, 6)]
+    again(settings, school)
+    told, left = Keeper.tell, [2 * steps]
+
+    def count(keeper):
+        told(keeper)
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pretend():
+        with monkeypatch.context() as patch:
+            patch.setattr(Keeper, "tell", count)
+            assert train(settings, school) == 75
+        assert train(settings, school) == 0
+    assert [files(settings, school, seed) for seed in (5, 6)] == whole
+
+
+@pytest.mark.parametrize("allowed", [0, 4, 6, 7])
+def test_steps_that_cannot_be_captured_run_one_by_one(school, pretend, monkeypatch, allowed, capfd):
+    """From the start, for the second seed only, or from the second stage on."""
+    settings = cell("le", (7, 8), warmup=2)
+    train(settings, school)
+    whole = [files(settings, school, seed) for seed in (7, 8)]
+    again(settings, school)
+    monkeypatch.setattr(Stubborn, "allowed", allowed)
+    with pretend(Stubborn):
+        train(settings, school)
+    assert "cannot be captured as a CUDA graph (for a reason)" in capfd.readouterr().err
+    assert [files(settings, school, seed) for seed in (7, 8)] == whole
+    card = (school.run(Run(settings.cell, 7)) / "run.yaml").read_text()
+    assert "backend: loop" in card
+
+
+def test_a_seed_that_fails_leaves_the_others_their_results(school, pretend, monkeypatch):
+    class Explodes(methods.load("ce")):
+        def forward(self, batch, stage):
+            outcome = super().forward(batch, stage)
+            if self.bad:
+                outcome.terms["ce"] = outcome.terms["ce"] * float("nan")
+            return outcome
+
+        def stages(self, recipe):
+            self.bad = torch.initial_seed() == 11
+            return super().stages(recipe)
+
+    monkeypatch.setattr(methods, "load", lambda name: Explodes)
+    settings = replace(cell(seeds=(10, 11, 12)), method=replace(cell().method, name="explodes"))
+    with pretend(), pytest.raises(Refused, match=r"1 of 3 seeds failed.*epoch 1, step 1 of 4"):
+        train(settings, school)
+    cards = [school.run(Run(settings.cell, seed)) / "run.yaml" for seed in settings.seeds]
+    assert [card.exists() for card in cards] == [True, False, True]
+
+
+# --------------------------------------------------------------------------------- on a real GPU
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("uses", methods.known())
+def test_captured_steps_agree_with_the_cpu_in_float64(school, uses):
+    """Methods that draw random numbers aside, whose generators differ between devices."""
+    recipe = replace(RECIPE, epochs=3, milestones=(1,))
+    settings = cell(uses, (0, 1), recipe=recipe, **({"warmup": 1} if uses == "le" else {}))
+    train(settings, school, precision="float64", backend="graph")
+    path = school.run(Run(settings.cell, 1)) / "weights.safetensors"
+    by_graph = load_file(path)
+    again(settings, school)
+    random = uses in ("dropout", "dkpp", "cwtm")
+    train(settings, school, precision="float64", device="cuda" if random else "cpu")
+    for name, expected in load_file(path).items():
+        torch.testing.assert_close(by_graph[name], expected, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_seeds_draw_their_own_random_numbers_whoever_shares_the_gpu(school):
+    settings = cell("dropout", (0, 1), network=SMALL, rate=0.5)
+    train(settings, school, backend="graph", precision="float64")
+    together = [
+        load_file(school.run(Run(settings.cell, s)) / "weights.safetensors") for s in (0, 1)
+    ]
+    again(settings, school)
+    train(replace(settings, seeds=(1,)), school, backend="graph", precision="float64")
+    alone = load_file(school.run(Run(settings.cell, 1)) / "weights.safetensors")
+    for name, expected in alone.items():
+        torch.testing.assert_close(together[1][name], expected, rtol=1e-9, atol=1e-12)
+    first = next(iter(alone))
+    assert not torch.equal(together[0][first], together[1][first])

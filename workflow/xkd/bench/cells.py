@@ -1,0 +1,151 @@
+"""Whole cells of five seeds, trained by the engine's backends in a temporary folder."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+from xkd.bench.ground import RESNET8, RESNET20, Ground
+from xkd.bench.measuring import PEER, Figure, Spread, Target, compare, in_turns
+from xkd.engine import backends
+from xkd.engine.job import Job
+from xkd.engine.options import EngineOptions
+from xkd.engine.runtime import Runtime
+from xkd.engine.stopping import Stop, Stopped
+from xkd.runs import Layout
+from xkd.settings import CellSettings
+
+STEPS = 12  # of every seed, in cells that are timed as a whole
+
+
+class Watch:
+    """Somebody to tell about progress, who notes when epochs end."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, list[float]] = {}
+
+    def say(self, line: str) -> None: ...
+
+    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None: ...
+
+    def epoch(
+        self, seed: int, record: Mapping[str, Any], epochs: int, images: int, seconds: float
+    ) -> None:
+        self.ends.setdefault(seed, []).append(time.monotonic())
+
+    def seconds_after_first_epoch(self) -> float:
+        """Wall time in which some seed was past its first epoch, which warms up and captures."""
+        spans = sorted((ends[0], ends[-1]) for ends in self.ends.values())
+        total, until = 0.0, 0.0
+        for first, last in spans:
+            total += max(0.0, last - max(first, until))
+            until = max(until, last)
+        return total
+
+
+def train(ground: Ground, settings: CellSettings, options: EngineOptions, watch: Watch) -> None:
+    """All seeds, from their start to their files.
+
+    Raises: Stopped after SIGTERM.
+    """
+    runtime = Runtime.of(options)
+    runtime.prepare()
+    material, teacher = ground.material(settings.dataset, runtime), ground.teacher(settings, runtime)
+    choice = backends.choose(options, len(settings.seeds), runtime.on_cuda)
+    with tempfile.TemporaryDirectory(prefix="xkd-bench-") as folder, Stop() as stop:
+        fingerprints = dict.fromkeys(settings.seeds, "bench")
+        job = Job(
+            settings, list(settings.seeds), Layout(Path(folder)), material, lambda seed: teacher,
+            runtime, options, fingerprints, {}, watch, stop,
+        )  # fmt: skip
+        if failures := choice.module.train(job):
+            raise RuntimeError("; ".join(failures.values()))
+
+
+class CellApart:
+    """A side whose step is a whole cell, in a process of its own, timed by the wall."""
+
+    def __init__(self, ground: Ground, settings: CellSettings, options: EngineOptions) -> None:
+        self.arguments = ground, settings, options
+
+    def turn(self, steps: int) -> float:
+        began = time.monotonic()
+        for _ in range(steps):
+            process = start(*self.arguments, Watch())
+            process.join()
+            if process.exitcode:
+                raise RuntimeError(f"the process of a cell ended with status {process.exitcode}")
+        return (time.monotonic() - began) / steps
+
+    def close(self) -> None: ...
+
+
+def start(*arguments: Any) -> ForkProcess:
+    """`train` in a new process."""
+    process = get_context("fork").Process(target=train, args=arguments)
+    process.start()
+    return process
+
+
+def five_on_two_cores(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
+    """One-thread processes, two at a time, against one seed after another with two threads."""
+    small = ground.smaller(STEPS)
+    settings = small.settings("ce", RESNET8)
+    settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
+    small.warm(settings)
+    ways = {
+        PEER: EngineOptions("loop", device="cpu", threads_per_seed=2),
+        "procs": EngineOptions("procs", device="cpu", threads=2),
+    }
+    sides = {name: CellApart(small, settings, options) for name, options in ways.items()}
+    return compare(in_turns(sides, ground.scale.effort), targets)
+
+
+def memory(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
+    """Most memory that a cell takes with its five processes at work, pages they share once."""
+    fresh = ground.fresh(scored=10_000)
+    settings = fresh.settings("ce", RESNET20)
+    options = EngineOptions("procs", device="cpu", threads=len(settings.seeds))
+    process, most = start(fresh, settings, options, StopsEarly(len(settings.seeds))), 0
+    while process.is_alive():
+        most = max(most, sum(map(proportional_set, family(process.pid))))
+        process.join(0.05)
+    return {name: Figure(Spread.of([most / 2**30]), 1) for name in targets}
+
+
+class StopsEarly(Watch):
+    """Asks its own process to stop once every seed has taken some steps."""
+
+    def __init__(self, seeds: int, steps: int = 3) -> None:
+        super().__init__()
+        self.seeds, self.steps, self.ready = seeds, steps, set()
+
+    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None:
+        if position >= self.steps:
+            self.ready.add(seed)
+        if len(self.ready) == self.seeds:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def family(process: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield process
+    with suppress(OSError):
+        for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+            yield from family(int(child))
+
+
+def proportional_set(process: int) -> int:
+    """Bytes in memory; a page shared by n processes counts 1/n for each."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    return 0

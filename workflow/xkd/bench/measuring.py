@@ -1,0 +1,171 @@
+"""Times of a peer and of candidates that take turns, and what their ratio is."""
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Literal, NamedTuple, Protocol
+
+Step = Callable[[], object]
+PEER = "peer"  # the side that the others are compared with
+
+
+class Spread(NamedTuple):
+    """The median, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        if len(values) == 1:
+            return cls(*values * 3)
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to look: about `seconds`, but no fewer than `rounds` and no more than `most`.
+
+    turn: seconds of steps that every side gets in a round; one step where that takes longer
+    """
+
+    seconds: float = 15.0
+    rounds: int = 5
+    most: int = 50
+    turn: float = 0.1
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the report: what is compared, and what the engine promises of it.
+
+    kind:  speed (how many times as fast as the peer), cost (time in multiples of the peer's), or
+           memory (GiB)
+    bound: the least speed, or the most cost or memory; None for a line that is for information
+    """
+
+    text: str
+    kind: Literal["speed", "cost", "memory"]
+    bound: float | None = None
+
+    def met(self, value: float) -> bool | None:
+        if self.bound is None:
+            return None
+        return value >= self.bound if self.kind == "speed" else value <= self.bound
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was found of a target. peer, candidate: seconds per step, where steps were timed."""
+
+    value: Spread
+    rounds: int
+    peer: Spread | None = None
+    candidate: Spread | None = None
+
+
+class Side(Protocol):
+    """Somebody who can be asked for some steps."""
+
+    def turn(self, steps: int) -> float:
+        """Take them. Returns: seconds per step."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Apart:
+    """A side in a process of its own, forked from this one, timed by its processor time.
+
+    Two programs that share a memory allocator are slower than each alone, and settings of a process
+    that the engine makes would help its peers; the processor time of one process does not count
+    what others on the machine do.
+
+    Args:
+        build: makes the step, in the new process; it is taken once before any turn.
+    """
+
+    def __init__(self, build: Callable[[], Step]) -> None:
+        context = get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, build), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def turn(self, steps: int) -> float:
+        """Raises: RuntimeError if the process has died; its own words are on stderr."""
+        try:
+            self._pipe.send(steps)
+            return self._pipe.recv()
+        except (EOFError, BrokenPipeError):
+            self._process.join()
+            status = self._process.exitcode
+            raise RuntimeError(f"the process of one side ended with status {status}") from None
+
+    def close(self) -> None:
+        self._pipe.close()  # at which its process ends
+        self._process.join()
+
+
+def _serve(pipe: Connection, build: Callable[[], Step]) -> None:
+    step = build()
+    step()
+    gc.collect()
+    gc.disable()  # as `timeit` does
+    while True:
+        try:
+            steps = pipe.recv()
+        except EOFError:
+            return
+        began = time.process_time()
+        for _ in range(steps):
+            step()
+        pipe.send((time.process_time() - began) / steps)
+
+
+def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]]:
+    """Time all sides in every round, in reverse order in every second round, then close them.
+
+    A turn before warms up and is not counted.
+    Returns: seconds per step of every side, round by round.
+    """
+    try:
+        first = {name: side.turn(1) for name, side in sides.items()}
+        steps = {name: math.ceil(effort.turn / seconds) for name, seconds in first.items()}
+        rough = sum(
+            count * sides[name].turn(count) if count > 1 else first[name]
+            for name, count in steps.items()
+        )
+        rounds = min(max(int(effort.seconds / rough), effort.rounds), effort.most)
+        taken: dict[str, list[float]] = {name: [] for name in sides}
+        order = list(sides)
+        for _ in range(rounds):
+            for name in order:
+                taken[name].append(sides[name].turn(steps[name]))
+            order.reverse()
+        return taken
+    finally:
+        for side in sides.values():
+            side.close()
+
+
+def compare(taken: Mapping[str, Sequence[float]], targets: Mapping[str, Target]) -> dict[str, Figure]:
+    """What became of every target: ratios within each round, and their spread over the rounds.
+
+    Args:
+        taken: of the side `PEER`, and of one side for every target; from `in_turns`.
+    """
+    figures = {}
+    for name, target in targets.items():
+        pairs = zip(taken[PEER], taken[name], strict=True)
+        ratios = [theirs / ours if target.kind == "speed" else ours / theirs for theirs, ours in pairs]
+        sides = Spread.of(taken[PEER]), Spread.of(taken[name])
+        figures[name] = Figure(Spread.of(ratios), len(ratios), *sides)
+    return figures

@@ -1,0 +1,112 @@
+"""Cross-checks of a config, beyond its schema: names exist, values fit. Imports no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xkd import config as conf
+from xkd.errors import Refused, unknown
+from xkd.resolve import Resolver
+from xkd.settings import CellSettings, DatasetSettings
+
+
+def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
+    """Refuse entries that name nothing, or contradict themselves, whether used or not."""
+    config, file = resolver.config, resolver.name
+    for name in config["datasets"]:
+        _check_dataset(resolver.dataset(name), file)
+    for name, entry in config["networks"].items():
+        resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
+        resolver.network(name)
+    for name in config["methods"]:
+        resolver.declaration(name)
+    for name, entry in config["recipes"].items():
+        late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
+        if late:
+            raise Refused(
+                f"{file}: recipes.{name}.milestones: found {late[0]}, expected less than "
+                f"epochs = {entry['epochs']}"
+            )
+    everything = {**config["datasets"], **config["networks"]}
+    for pair in replaced.items():
+        for found in pair:
+            resolver.known("name", found, everything, "scales", config["scale"], "replace")
+    published = [path.stem for path in conf.PUBLISHED.glob("*.csv")]
+    for kind in ("tables", "figures"):
+        for name, entry in config[kind].items():
+            script = conf.SCRIPTS / kind / f"{entry.get('script', name)}.py"
+            if not script.is_file():
+                raise Refused(
+                    f"{file}: {kind}.{name}: nothing draws it; expected a script "
+                    f"workflow/scripts/{kind}/{script.name}, or script: with the name of another"
+                )
+            if "published" in entry:
+                where = (kind, name, "published")
+                resolver.known("published table", entry["published"], published, *where)
+    _check_analyses(config, file)
+
+
+def _check_dataset(dataset: DatasetSettings, file: str) -> None:
+    where = f"{file}: datasets.{dataset.name}"
+    sources = conf.known_modules("data/sources")
+    if dataset.source not in sources:
+        raise Refused(f"{where}.source: {unknown('source', dataset.source, sources)}")
+    for key in ("mean", "std"):
+        if len(getattr(dataset, key)) != dataset.channels:
+            raise Refused(
+                f"{where}.{key}: found {len(getattr(dataset, key))} values, expected one for "
+                f"each of {dataset.channels} channels"
+            )
+    if dataset.holdout % dataset.classes:
+        raise Refused(
+            f"{where}.holdout: found {dataset.holdout}, expected a multiple of the "
+            f"{dataset.classes} classes, so that the split is balanced"
+        )
+
+
+def _check_analyses(config: Mapping[str, Any], file: str) -> None:
+    inputs, clusters = config["oracle_inputs"], config["clusters"]
+    for where, gammas in (
+        ("clusters.gammas", clusters["gammas"]),
+        ("oracle_inputs.keep", inputs["keep"]),
+    ):
+        if missing := set(gammas) - set(inputs["gradient"]):
+            raise Refused(
+                f"{file}: {where}: found {min(missing):g}, expected values of "
+                "oracle_inputs.gradient"
+            )
+    if clusters["split"] not in inputs["splits"]:
+        raise Refused(
+            f"{file}: clusters.split: found '{clusters['split']}', expected one of "
+            "oracle_inputs.splits"
+        )
+
+
+def check_cell(settings: CellSettings, file: str) -> None:
+    """Refuse what cannot work before anything is trained."""
+    where = f"{file}: {settings.cell}"
+    options, recipe, method = settings.method.options, settings.recipe, settings.method
+    if options.get("warmup", 0) >= recipe.epochs:
+        raise Refused(
+            f"{where}: warmup: found {options['warmup']} epochs, expected fewer than the "
+            f"{recipe.epochs} of recipe {recipe.name}"
+        )
+    if (settings.search or settings.holdout) and not settings.dataset.holdout:
+        raise Refused(
+            f"{where}: method '{method.name}' searches on a hold-out split, and data set "
+            f"'{settings.dataset.name}' keeps none; set datasets.{settings.dataset.name}.holdout"
+        )
+    compares = method.needs.kind == "features"
+    explains = str(options.get("explanation", "")).startswith("gradcam")
+    if explains and options.get("spread") == "uniform":
+        explains = False  # the control asks for no explanation
+    networks = [settings.network] if explains or compares else []
+    if compares and settings.teacher:
+        networks.append(settings.teacher.network)
+    for network in networks:
+        if not conf.family_declaration(network.family)["POOLED_HEAD"]:
+            why = "compares feature maps" if compares else "explains with Grad-CAM"
+            raise Refused(
+                f"{where}: method '{method.name}' {why}, which needs a network that averages its "
+                f"last feature map into the classifier; '{network.name}' does not; choose a "
+                "ResNet, or explanation: grad"
+            )

@@ -1,0 +1,273 @@
+"""All seeds at once on a GPU: whole steps captured as CUDA graphs, one stream per seed.
+
+These networks are so small that a step's time goes into launching its hundreds of kernels. A
+captured step is launched as one, and the seeds' graphs run side by side. Every kernel is the one
+that a single seed would use, so methods know nothing of it.
+
+A graph reads and writes fixed places: the epoch's order and views, a counter of steps, the learning
+rate, the factors of the loss terms, and a table of meters that is read once per epoch. One graph is
+captured per stage, set of loss terms and batch size; the last, smaller batch has its own.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from xkd.engine.backends import loop
+from xkd.engine.job import Job, Keeper
+from xkd.engine.stopping import Stopped
+from xkd.engine.training import Diverged
+from xkd.evaluate import count_right
+
+AFFECTS_RESULTS = False
+WARMUP = 3  # steps before a capture: libraries choose their kernels and allocate
+
+
+class Replayable(Protocol):
+    def replay(self) -> None: ...
+
+
+class Uncapturable(Exception):
+    """A step does something that a CUDA graph cannot hold."""
+
+
+def train(job: Job) -> dict[int, str]:
+    """Train the job's seeds. Returns: seed -> reason, of those that failed."""
+    cuda, failures = Cuda(job.runtime.device), dict[int, str]()
+    seats = [Seat(job, seed, cuda) for seed in job.seeds]
+    try:
+        while seats:
+            seats = _one_epoch(job, seats, failures)
+    except Uncapturable as problem:
+        job.progress.say(f"{problem}; steps run one by one instead")
+        job.card["engine"] |= {"backend": "loop", "why": str(problem)}
+        for seat in seats:
+            seat.save()
+        failures |= loop.train(_only(job, [seat.training.seed for seat in seats]))
+    return failures
+
+
+def _one_epoch(job: Job, seats: list["Seat"], failures: dict[int, str]) -> list["Seat"]:
+    """Train every seed to the end of its epoch. Returns: those with epochs left."""
+    for seat in seats:
+        seat.begin()
+    busy = seats
+    while busy := [seat for seat in busy if seat.steps_left]:
+        for seat in busy:
+            seat.launch()
+        if job.stop.requested is not None:
+            for seat in seats:
+                seat.save()
+            raise Stopped(job.stop.requested)
+        for seat in busy:
+            if seat.keeper.due_in_epoch():
+                _or_fail(seat.save, seat, failures)
+    for seat in seats:
+        seat.launch_scoring()  # all of them before the first is waited for
+    for seat in seats:
+        _or_fail(seat.end, seat, failures)
+    for seat in seats:
+        if seat.training.finished:
+            _or_fail(lambda seat=seat: job.finish(seat.training), seat, failures)
+    return [
+        seat for seat in seats if not seat.training.finished and seat.training.seed not in failures
+    ]
+
+
+def _or_fail(action: Callable[[], None], seat: "Seat", failures: dict[int, str]) -> None:
+    """Do it, unless the seed has failed already; note it if it fails now."""
+    if seat.training.seed in failures:
+        return
+    try:
+        action()
+    except Diverged as problem:
+        reason = str(seat.keeper.explain(problem))
+        failures[seat.training.seed] = reason
+        seat.job.progress.say(reason)
+
+
+def _only(job: Job, seeds: list[int]) -> Job:
+    job.seeds = seeds
+    return job
+
+
+class Seat:
+    """One seed with its stream, its random numbers, its graphs and the places they use."""
+
+    def __init__(self, job: Job, seed: int, cuda: "Cuda") -> None:
+        self.job, self.cuda = job, cuda
+        self.training = job.fresh(seed)
+        self.training.generator = self.generator = cuda.generator()
+        job.resume(self.training)
+        self.keeper = Keeper(job, self.training)
+        self.stream, self.pool = cuda.stream(), cuda.pool()
+        index = job.material.rows
+        self.index, self.view = torch.zeros_like(index), torch.zeros_like(index)
+        self.at = torch.zeros(1, dtype=torch.int64, device=index.device)  # the next step
+        self.right = torch.zeros((), dtype=torch.int64, device=index.device)
+        self.rows: dict[tuple[str, ...], Tensor] = {}  # by loss terms: meters, [steps, K]
+        self.graphs: dict[tuple[int, tuple[str, ...]], Replayable] = {}  # by size and terms
+        self.scoring: Replayable | None = None
+        self.optimiser: torch.optim.Optimizer | None = None  # that the graphs update with
+        self.live = False  # whether the epoch's meters are in `rows`, not yet in the training
+
+    @property
+    def steps_left(self) -> int:
+        return len(self.training.batches) - self.training.position
+
+    def begin(self) -> None:
+        """Start the epoch, or continue it; capture what it needs and has not been captured."""
+        training = self.training
+        with self.cuda.on(self.stream):
+            if training.plan is None:
+                training.begin_epoch()
+            if self.optimiser is not training.optimiser:
+                self.graphs.clear()
+                self.rows.clear()
+                self.optimiser = training.optimiser
+            self.index.copy_(training.plan.index)
+            self.view.copy_(training.plan.view)
+            self.terms, sizes = tuple(training.terms), training.plan.sizes
+            graphs = {size: self._graph(size) for size in sorted(set(sizes), reverse=True)}
+            self.sequence = [graphs[size] for size in sizes]
+            self.at.fill_(training.position)
+            if training.rows:  # of an epoch that is resumed
+                self.rows[self.terms][: training.position] = torch.stack(training.rows)
+            if self.scoring is None:
+                self.scoring = self._capture_scoring()
+            self.live = True
+
+    def launch(self) -> None:
+        """The next step; returns before the device has done it."""
+        with self.cuda.on(self.stream):
+            self.sequence[self.training.position].replay()
+        self.training.position += 1
+        self.keeper.tell()
+
+    def launch_scoring(self) -> None:
+        with self.cuda.on(self.stream):
+            self.scoring.replay()
+
+    def end(self) -> None:
+        """Wait for the epoch, and record it."""
+        self._settle()
+        self.live = False
+        self.training.end_epoch(self.right.item() / len(self.job.material.score.labels))
+        self.keeper.after_epoch()
+
+    def save(self) -> None:
+        """Wait for the steps launched so far, and leave a checkpoint."""
+        self._settle()
+        self.keeper.save()
+
+    def _settle(self) -> None:
+        self.cuda.wait(self.stream)
+        if self.live:
+            self.training.rows = list(self.rows[self.terms][: self.training.position])
+
+    def _graph(self, size: int) -> Replayable:
+        """The step of a batch size, for the terms of this epoch."""
+        key = (size, self.terms)
+        if key not in self.graphs:
+            self.graphs[key] = self._capture_step(size)
+        return self.graphs[key]
+
+    def _capture_step(self, size: int) -> Replayable:
+        training, steps = self.training, len(self.training.batches)
+        images = torch.arange(size, device=self.index.device)
+        batch = training.plan.batch  # `size`, but for the last step
+
+        def step() -> Tensor:
+            where = images + self.at * batch
+            return training.step(self.index[where], self.view[where])
+
+        with self._unchanged():
+            self.at.fill_(0 if size == batch else steps - 1)
+            for _ in range(WARMUP):
+                row = step()
+        rows = self.rows.setdefault(self.terms, row.new_empty(steps, len(row)))
+
+        def body() -> None:
+            rows.index_copy_(0, self.at, step()[None])
+            self.at.add_(1)
+
+        return self.cuda.capture(body, self.stream, self.pool, self.generator)
+
+    def _capture_scoring(self) -> Replayable:
+        def body() -> None:
+            with self.job.runtime.autocast():
+                self.right.copy_(count_right(self.training.method.student, self.job.material.score))
+
+        body()
+        return self.cuda.capture(body, self.stream, self.pool, self.generator)
+
+    @contextlib.contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Put weights, statistics and momentum back afterwards, in place."""
+        kept = [*self.training.method.state_dict().values(), *self.training.momentum.values()]
+        before = [value.clone() for value in kept]
+        yield
+        with torch.no_grad():
+            for value, old in zip(kept, before, strict=True):
+                value.copy_(old)
+
+
+class Cuda:
+    """The few operations that need a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.default = torch.cuda.default_generators[device.index]
+
+    def stream(self) -> torch.cuda.Stream:
+        """A new stream, after all that was launched before."""
+        torch.cuda.synchronize(self.device)
+        return torch.cuda.Stream(self.device)
+
+    def pool(self) -> object:
+        """Memory that graphs share; none keeps anything there from one replay to the next."""
+        return torch.cuda.graph_pool_handle()
+
+    @contextlib.contextmanager
+    def on(self, stream: torch.cuda.Stream) -> Iterator[None]:
+        """Launch on this stream what is launched inside."""
+        with torch.cuda.stream(stream):
+            yield
+
+    def wait(self, stream: torch.cuda.Stream) -> None:
+        stream.synchronize()
+
+    def generator(self) -> torch.Generator:
+        """A generator that begins where the default one stands, and goes its own way."""
+        return self.default.clone_state()
+
+    def capture(
+        self,
+        body: Callable[[], None],
+        stream: torch.cuda.Stream,
+        pool: object,
+        generator: torch.Generator,
+    ) -> torch.cuda.CUDAGraph:
+        """Record what the body launches; random numbers come from the generator at every replay.
+
+        Raises: Uncapturable, with the reason, if the body cannot be recorded.
+        """
+        graph, usual = torch.cuda.CUDAGraph(), self.default.graphsafe_get_state()
+        torch.cuda.synchronize(self.device)
+        self.default.graphsafe_set_state(generator)
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=stream):
+                body()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as problem:
+            torch.cuda.synchronize(self.device)
+            raise Uncapturable(
+                f"a step cannot be captured as a CUDA graph ({str(problem).splitlines()[0]})"
+            ) from problem
+        finally:
+            self.default.graphsafe_set_state(usual)
+        return graph

@@ -1,0 +1,118 @@
+"""How much memory a cell will take, worked out before it starts."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xkd.engine.build import build_method
+from xkd.engine.runtime import Runtime
+from xkd.engine.schedule import turns
+from xkd.errors import Refused
+from xkd.networks import Network
+from xkd.settings import CellSettings
+
+AFFECTS_RESULTS = False
+PROCESS = 400e6  # Python and torch themselves
+PROBE = 4  # images whose activations are counted
+
+
+class Estimate(NamedTuple):
+    """Bytes. shared: data, table, libraries; seed: weights, momentum, activations of one seed."""
+
+    shared: float
+    seed: float
+
+    def total(self, seeds: int) -> float:
+        return self.shared + seeds * self.seed
+
+
+def estimate(settings: CellSettings, teacher: Network | None, shared: float) -> Estimate:
+    """Count the activations of a few images, and scale them up to a batch.
+
+    Args:
+        shared: bytes of images and table, once for all seeds.
+    """
+    method = build_method(settings, teacher)
+    dataset = settings.dataset
+    weights = sum(value.nbytes for value in method.state_dict().values())
+    images = torch.zeros(PROBE, dataset.channels, dataset.size, dataset.size)
+    kept: dict[int, int] = {}
+
+    def note(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        output = method.student(images)
+    del output
+    for weight in method.parameters():
+        kept.pop(weight.untyped_storage().data_ptr(), None)
+    batch = max(
+        turn.recipe.batch for turn in turns(method.stages(settings.recipe), settings.recipe)
+    )
+    # As much again for gradients on the way, and for what the teacher and the losses hold.
+    activations = 2 * sum(kept.values()) * batch / PROBE
+    return Estimate(PROCESS + shared, 3 * weights + activations)
+
+
+def require(settings: CellSettings, needed: Estimate, at_once: int, runtime: Runtime) -> None:
+    """Raises Refused, with what would fit, if the cell is larger than the memory at hand.
+
+    Args:
+        at_once: seeds that are trained at the same time.
+    """
+    free = available(runtime)
+    if free is None or needed.total(at_once) <= free:
+        return
+    fits = int((free - needed.shared) // needed.seed)
+    remedy = (
+        f"{fits} seeds at once would fit: lower the threads of the job"
+        if 0 < fits < at_once
+        else "take a smaller batch, the backend 'loop' or a machine with more memory"
+    )
+    raise Refused(
+        f"cell {settings.cell} needs about {_gib(needed.total(at_once))} of memory "
+        f"({_gib(needed.shared)} shared, {at_once} x {_gib(needed.seed)} for seeds trained at "
+        f"once), {_gib(free)} is free; {remedy}"
+    )
+
+
+def available(runtime: Runtime) -> float | None:
+    """Free bytes on the device; on a CPU within the limits of the container, None if unknown."""
+    if runtime.on_cuda:
+        return float(torch.cuda.mem_get_info(runtime.device)[0])
+    return min((value for value in (_meminfo(), *_cgroups()) if value is not None), default=None)
+
+
+def _meminfo() -> float | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024.0 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+
+
+def _cgroups() -> list[float]:
+    """What is left of the limits that a container or a SLURM job sets; cgroup version 2."""
+    root, left = Path("/sys/fs/cgroup"), []
+    try:
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").split("0::/")[1].strip()
+    except (OSError, IndexError):
+        return []
+    folder = root / own
+    for group in (folder, *folder.parents):
+        try:
+            limit = (group / "memory.max").read_text(encoding="ascii").strip()
+            if limit != "max":
+                used = (group / "memory.current").read_text(encoding="ascii")
+                left.append(float(limit) - float(used))
+        except (OSError, ValueError):
+            continue
+    return left
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

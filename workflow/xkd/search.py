@@ -1,0 +1,55 @@
+"""Searches: the value of a hyper-parameter whose trial scores best on the hold-out split (A3).
+
+No test image has a part in it: trials are trained on the `fit` split, scored on the `holdout`
+split, and load no other; their teachers are trained on the `fit` split too.
+"""
+
+from typing import Any
+
+from xkd.artifacts import read_json, write_json
+from xkd.errors import Refused
+from xkd.runs import Layout
+from xkd.settings import CellSettings
+
+
+def choose(settings: CellSettings, layout: Layout) -> None:
+    """Write `search.json`: every value with its hold-out accuracy, and the winner.
+
+    Ties go to the lower negative log-likelihood.
+    """
+    search = settings.search
+    scores = []
+    for value, cell in search.trials:
+        metrics = read_json(layout.manifest(cell))["runs"][str(search.seed)]["metrics"]
+        scores.append({"value": value, "trial": str(cell), **metrics})
+    winner = max(scores, key=lambda score: (score["top1"], -score["nll"]))
+    write_json(
+        layout.search(settings.cell),
+        {
+            "cell": str(settings.cell),
+            "option": search.option,
+            "winner": winner["value"],
+            "split": "holdout",
+            "seed": search.seed,
+            "scores": scores,
+        },
+    )
+    print(f"{settings.cell}: {search.option} = {winner['value']:g}")
+
+
+def decided(settings: CellSettings, layout: Layout) -> CellSettings:
+    """The cell with the winner of its search filled in; the same cell if nothing was searched.
+
+    Raises: Refused when the search has not been carried out, or was over other values.
+    """
+    if settings.search is None:
+        return settings
+    path = layout.search(settings.cell)
+    found: dict[str, Any] = read_json(path)
+    asked = [value for value, _ in settings.search.trials]
+    if [score["value"] for score in found["scores"]] != asked:
+        raise Refused(
+            f"{path}: found a search over {[s['value'] for s in found['scores']]}, expected "
+            f"{asked}; run the rule 'search' again"
+        )
+    return settings.with_option(settings.search.option, found["winner"])
