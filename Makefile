@@ -8,14 +8,18 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default --cores $(CORES)
 
-.PHONY: help demo paper report test test-slow lint format envs clean clean-results
+.PHONY: help demo paper test test-slow bench lint format envs clean clean-results
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(BIN)/.installed ## every table and figure on handwritten digits, and the report
 	@$(SNAKEMAKE) --quiet rules
+	@$(MAKE) --no-print-directory results/demo/report.html
 	@$(BIN)/python -m xkd where
+
+results/%/report.html: $(wildcard results/*/tables/*.csv results/*/figures/*.csv)
+	@$(SNAKEMAKE) --config scale=$* --quiet all --report $@
 
 paper: $(BIN)/.installed ## the papers' own data and epochs (days on one GPU: see README)
 	@$(SNAKEMAKE) --config scale=paper
@@ -25,6 +29,9 @@ test: $(BIN)/.developed ## default tests: no GPU, no download
 
 test-slow: $(BIN)/.developed ## the long tests as well
 	@$(BIN)/python -m pytest -m "slow or not slow"
+
+bench: $(BIN)/.installed ## time the engine against loops written the usual way
+	@$(BIN)/python -m xkd bench
 
 lint: $(BIN)/.developed ## ruff, snakefmt and snakemake --lint
 	@$(BIN)/ruff check .

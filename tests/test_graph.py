@@ -114,18 +114,21 @@ def test_a_graph_is_captured_once_per_stage_size_and_set_of_terms(school, preten
         assert PretendedCuda.captured == 2 * (2 * 2 + 1), "seeds x (stages x sizes + scoring)"
 
 
+class Fading(methods.load("ce")):
+    """With a second loss term, in odd epochs only."""
+
+    def stages(self, recipe):
+        stage = super().stages(recipe)[0]
+        extra = {1: 1.0, 2: 0.0, 3: 0.5, 4: 0.0}
+        return [replace(stage, weights=lambda epoch: {"ce": 1.0, "decay": extra[epoch]})]
+
+    def forward(self, batch, stage):
+        outcome = super().forward(batch, stage)
+        outcome.terms["decay"] = 1e-3 * outcome.logits.square().mean()
+        return outcome
+
+
 def test_terms_that_come_and_go_have_graphs_and_meters_of_their_own(school, pretend, monkeypatch):
-    class Fading(methods.load("ce")):
-        def stages(self, recipe):
-            stage = super().stages(recipe)[0]
-            extra = {1: 1.0, 2: 0.0, 3: 0.5, 4: 0.0}
-            return [replace(stage, weights=lambda epoch: {"ce": 1.0, "decay": extra[epoch]})]
-
-        def forward(self, batch, stage):
-            outcome = super().forward(batch, stage)
-            outcome.terms["decay"] = 1e-3 * outcome.logits.square().mean()
-            return outcome
-
     monkeypatch.setattr(methods, "load", lambda name: Fading)
     settings = replace(cell(), method=replace(cell().method, name="fading"))
     with pretend():
@@ -216,6 +219,21 @@ def test_captured_steps_agree_with_the_cpu_in_float64(school, uses):
     train(settings, school, precision="float64", device="cuda" if random else "cpu")
     for name, expected in load_file(path).items():
         torch.testing.assert_close(by_graph[name], expected, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_terms_that_come_and_go_are_told_apart_on_the_device(school, monkeypatch):
+    monkeypatch.setattr(methods, "load", lambda name: Fading)
+    settings = replace(cell(), method=replace(cell().method, name="fading"))
+    train(settings, school, precision="float64", backend="graph")
+    path = school.run(Run(settings.cell, 0)) / "history.csv"
+    by_graph = path.read_text().splitlines()
+    again(settings, school)
+    train(settings, school, precision="float64", device="cuda")
+    for found, expected in zip(by_graph, path.read_text().splitlines(), strict=True):
+        for one, other in zip(found.split(","), expected.split(","), strict=True):
+            assert one == other or float(one) == pytest.approx(float(other), rel=1e-6)
 
 
 @pytest.mark.gpu

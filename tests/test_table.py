@@ -1,5 +1,6 @@
 """Tables of a frozen teacher's logits: what they hold, whose they are, and that they pay off."""
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ import fake_cells
 from fake_cells import RECIPE, STRIPES, cell, files, train
 from xkd.data.dataset import load
 from xkd.data.stream import Resident
-from xkd.engine import table
+from xkd.engine import table, table_file
+from xkd.engine.lock import locked
 from xkd.engine.table import tabulate
 from xkd.errors import Refused
 from xkd.evaluate import load_network
@@ -112,11 +114,29 @@ def test_filling_continues_where_it_was_stopped(layout, tables, tmp_path, monkey
 
 def test_a_part_of_another_teacher_is_not_continued(layout, tables, tmp_path):
     out = tmp_path / "t.npy"
-    part = table.Part(out, table.Header("other", "data", "none", 18, 4), PLAIN, 70)
+    part = table.Part(out, table_file.Header("other", "data", "none", 18, 4), PLAIN, 70, "code")
     part.prepare()
     part.open()[1][:] = True  # pretends to be finished
     tabulate(TEACHER, RUN, layout, PLAIN, out)
     assert out.read_bytes() == tables(PLAIN).read_bytes()
+
+
+def test_a_full_disk_is_noticed_before_anything_is_computed(layout, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(Refused, match="no space left on the device"):
+        tabulate(TEACHER, RUN, layout, PLAIN, tmp_path / "t.npy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_do_not_fill_the_same_table(layout, tmp_path):
+    with (
+        locked(tmp_path / ".t.lock", "the other"),
+        pytest.raises(Refused, match=r"table .*t.npy is being written by process"),
+    ):
+        tabulate(TEACHER, RUN, layout, PLAIN, tmp_path / "t.npy")
 
 
 @pytest.mark.parametrize("uses", ["kd", "oracle"])
@@ -152,13 +172,13 @@ def test_a_search_reads_the_rows_of_its_own_images(layout, tables):
 
 def test_the_last_view_counts_too(layout, tables):
     """A table is mapped, not read: a student must be able to reach its very end."""
-    logits = table.open_table(tables(PLAIN), _header(layout))
+    logits = table_file.open_table(tables(PLAIN), _header(layout))
     np.testing.assert_array_equal(logits[17, 69].numpy(), np.load(tables(PLAIN))[17, 69])
 
 
-def _header(layout, run: Run = RUN) -> table.Header:
+def _header(layout, run: Run = RUN) -> table_file.Header:
     data = load(layout.data("stripes")).manifest["digests"]["data.safetensors"]
-    return table.Header.of(table.weights_digest(layout.run(run)), data, STRIPES, PLAIN)
+    return table_file.Header.of(table.weights_digest(layout.run(run)), data, STRIPES, PLAIN)
 
 
 def test_the_table_of_another_teacher_is_refused(layout, tables):
@@ -181,7 +201,7 @@ def test_a_damaged_table_is_refused(layout, tables, tmp_path, how):
     if how == "absent":
         path.unlink()
     with pytest.raises(Refused, match="is damaged"):
-        table.open_table(path, _header(layout))
+        table_file.open_table(path, _header(layout))
 
 
 def test_a_table_that_is_demanded_but_not_given_is_refused(layout):

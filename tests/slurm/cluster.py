@@ -24,7 +24,17 @@ from pathlib import Path
 
 PACKAGES = "slurmctld slurmd slurm-client munge"
 ACCOUNTING_PACKAGES = "slurmdbd mariadb-server"
-CLIENTS = ("sbatch", "srun", "scancel", "squeue", "sacct", "sinfo", "scontrol", "sacctmgr", "sshare")
+CLIENTS = (
+    "sbatch",
+    "srun",
+    "scancel",
+    "squeue",
+    "sacct",
+    "sinfo",
+    "scontrol",
+    "sacctmgr",
+    "sshare",
+)
 NODES = ("n1", "n2", "n3")  # n1 and n2 only compute, n3 has the GPUs
 GPUS = 2
 SPARE = 60  # ports for srun

@@ -13,8 +13,8 @@ rule cluster:
     conda:
         "../../envs/xkd.yaml"
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=lambda wildcards, attempt: attempt * clustering_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * clustering_of(wildcards).minutes,
     shell:
         "python -m xkd cluster {wildcards.run} > {log} 2>&1"
 
@@ -35,8 +35,8 @@ rule explain:
     conda:
         "../../envs/xkd.yaml"
     resources:
-        gpu=1,
-        mem_mb=3000,
-        runtime=60,
+        gpu=lambda wildcards: explanation_of(wildcards).gpu,
+        mem_mb=lambda wildcards, attempt: attempt * explanation_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * explanation_of(wildcards).minutes,
     shell:
         "python -m xkd explain {wildcards.run} > {log} 2>&1"

@@ -1,21 +1,37 @@
 """The plan of this config, the paths of its files, and the inputs that depend on wildcards."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 
 from xkd import config as conf
-from xkd import jobs
+from xkd import costs, jobs
 from xkd.errors import Refused
 from xkd.plan import Plan
 from xkd.runs import CELL, NAME, Cell, Run
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
 
+def said_outside():
+    """What the command line adds to config.yaml: files first, then single values."""
+    said = {}
+    for file in workflow.config_settings.configfiles:
+        conf.merge(said, load_configfile(file))
+    return conf.merge(said, conf.typed(workflow.config_settings.config))
+
+
 def read_plan():
-    """The checked plan; a mistake in the config is one line, not a traceback."""
+    """The checked plan; a mistake in the config is one line, not a traceback.
+
+    A job on a cluster starts Snakemake anew, and keeps to the config that it was submitted with.
+    """
     try:
-        settled = conf.settle(config, workflow.config_settings.overwrite_config)
+        if workflow.remote_exec and "XKD_CONFIG" in os.environ:
+            settled = conf.load(Path(os.environ["XKD_CONFIG"]))
+        else:
+            settled = conf.settle(conf.merge(dict(config), said_outside()), said_outside())
         return settled, Plan(settled)
     except Refused as problem:
         raise WorkflowError(str(problem)) from None
@@ -25,6 +41,7 @@ SETTLED, PLAN = read_plan()
 LAYOUT = PLAN.layout()
 ROOT = str(LAYOUT.root)
 CONFIG = conf.freeze(SETTLED, LAYOUT.root.parent / ".config")
+os.environ["XKD_CONFIG"] = str(CONFIG)
 
 # Jobs find the library, this Python, and the config of this very invocation, whoever edits
 # config.yaml meanwhile. Inside a conda environment its own Python comes first.
@@ -95,3 +112,31 @@ def tables_of(wildcards):
 def headers_of(wildcards):
     """What the teacher's table says of itself."""
     return [table.removesuffix(".npy") + ".json" for table in tables_of(wildcards)]
+
+
+# ---------------------------------------------------------------- what the jobs ask a scheduler for
+
+
+def training_of(wildcards):
+    return costs.training(settings_of(wildcards), SETTLED["engine"])
+
+
+def search_of(wildcards):
+    trials = [PLAN.settings(cell) for _, cell in settings_of(wildcards).search.trials]
+    return costs.search(trials, SETTLED["engine"])
+
+
+def tabulation_of(wildcards):
+    return costs.tabulation(settings_of(wildcards))
+
+
+def questions_of(wildcards):
+    return costs.questions(settings_of(wildcards), len(PLAN.reinforcements()))
+
+
+def explanation_of(wildcards):
+    return costs.explanation(settings_of(wildcards))
+
+
+def clustering_of(wildcards):
+    return costs.clustering(settings_of(wildcards), SETTLED["clusters"])

@@ -13,9 +13,9 @@ rule reinforce:
     conda:
         "../../envs/xkd.yaml"
     resources:
-        gpu=1,
-        mem_mb=4000,
-        runtime=120,
+        gpu=lambda wildcards: questions_of(wildcards).gpu,
+        mem_mb=lambda wildcards, attempt: attempt * questions_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * questions_of(wildcards).minutes,
     shell:
         "python -m xkd reinforce {wildcards.run} > {log} 2>&1"
 
@@ -35,9 +35,10 @@ rule tabulate_teacher:
     conda:
         "../../envs/xkd.yaml"
     resources:
-        gpu=1,
-        mem_mb=4000,
-        runtime=240,
+        gpu=lambda wildcards: tabulation_of(wildcards).gpu,
+        mem_mb=lambda wildcards, attempt: attempt * tabulation_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * tabulation_of(wildcards).minutes,
     shell:
         "python -m xkd tabulate_teacher {wildcards.run} --reinforcement {wildcards.reinforcement}"
+        " --threads {threads}"
         " --out {output.table} > {log} 2>&1"

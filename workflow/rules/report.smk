@@ -27,9 +27,7 @@ for item in PLAN.items.values():
             f"logs/{PLAN.scale}/{item.kind}/{item.name}.log",
         conda:
             "../../envs/xkd.yaml"
-        resources:
-            mem_mb=1500,
-            runtime=15,
+        localrule: True
         script:
             # Formatted when the job runs, long after this loop has moved on.
             "../scripts/{params.item[kind]}/{params.item[script]}.py"

@@ -13,11 +13,11 @@ rule search:
         f"logs/{PLAN.scale}/search/{{cell}}.log",
     conda:
         "../../envs/xkd.yaml"
-    threads: lambda wildcards: jobs.threads(settings_of(wildcards))
+    threads: lambda wildcards: search_of(wildcards).threads
     resources:
-        gpu=1,
-        mem_mb=lambda wildcards: jobs.memory_mb(settings_of(wildcards)),
-        runtime=lambda wildcards, attempt: attempt * jobs.minutes(settings_of(wildcards)),
+        gpu=lambda wildcards: search_of(wildcards).gpu,
+        mem_mb=lambda wildcards, attempt: attempt * search_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * search_of(wildcards).minutes,
     shell:
         "python -m xkd search {wildcards.cell} --threads {threads} > {log} 2>&1"
 
@@ -42,10 +42,10 @@ rule train:
         f"logs/{PLAN.scale}/train/{{cell}}.log",
     conda:
         "../../envs/xkd.yaml"
-    threads: lambda wildcards: jobs.threads(settings_of(wildcards))
+    threads: lambda wildcards: training_of(wildcards).threads
     resources:
-        gpu=1,
-        mem_mb=lambda wildcards: jobs.memory_mb(settings_of(wildcards)),
-        runtime=lambda wildcards, attempt: attempt * jobs.minutes(settings_of(wildcards)),
+        gpu=lambda wildcards: training_of(wildcards).gpu,
+        mem_mb=lambda wildcards, attempt: attempt * training_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * training_of(wildcards).minutes,
     shell:
         "python -m xkd train {wildcards.cell} --threads {threads} {params.table} > {log} 2>&1"

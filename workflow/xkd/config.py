@@ -54,6 +54,17 @@ def nest(dotted: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def typed(value: Any) -> Any:
+    """Numbers and truth values back from the strings that Snakemake makes of nested `--config`."""
+    import yaml
+
+    if isinstance(value, Mapping):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 def settle(
     config: Any, overwrite: Mapping[str, Any] = {}, name: str = "config.yaml"
 ) -> dict[str, Any]:

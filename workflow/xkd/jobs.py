@@ -1,18 +1,15 @@
-"""What each job of the pipeline depends on and costs: files, code fingerprints, resources.
+"""What each job of the pipeline depends on: files and code fingerprints (costs: `xkd.costs`).
 
 The rules call these; nothing here computes results, and nothing imports torch.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
-from math import ceil
 from typing import Any
 
 from xkd import config as conf
 from xkd.plan import Item, Plan
 from xkd.provenance import PACKAGE, fingerprint, fingerprint_of_script
 from xkd.runs import Layout, Run
-from xkd.settings import CellSettings, DatasetSettings, NetworkSettings, Reinforcement
+from xkd.settings import CellSettings, DatasetSettings, Reinforcement
 
 # ------------------------------------------------------------------------------ code fingerprints
 
@@ -128,58 +125,3 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "methods": list(dict.fromkeys(cell.method for cell in item.cells)),
         "runs": [[str(cell), list(seeds)] for cell, seeds in item.runs],
     }
-
-
-# -------------------------------------------------------------------------------------- resources
-# Rough on purpose: they place jobs on machines, and never enter a result.
-
-#: Training images of the sources (an upper bound is enough).
-IMAGES: Mapping[str, int] = {
-    "digits": 1_300,
-    "mnist": 60_000,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "tiny_imagenet": 100_000,
-    "imagenet_folder": 1_300_000,
-}
-CPU_GFLOPS = 30  # sustained by one core on small convolutions
-GPU_GFLOPS = 10_000  # sustained by one recent GPU, all seeds together
-
-
-def forward_mflop(network: NetworkSettings, size: int) -> float:
-    """Arithmetic of one forward pass of one image, in millions of operations."""
-    options = network.options
-    if network.family == "mlp":
-        widths = [size * size, *options["hidden"]]
-        return 2e-6 * sum(a * b for a, b in pairwise(widths))
-    if network.family == "resnet":
-        return 4.7 * (options["depth"] - 2) * (size / 32) ** 2
-    if network.family == "plane_cnn":
-        return {6: 20, 8: 25, 10: 130}.get(options["convolutions"], 130) * (size / 32) ** 2
-    return 4_000 * (size / 224) ** 2
-
-
-def training_gflop(settings: CellSettings) -> float:
-    """Arithmetic of all seeds of a cell; a backward pass counts as two forward passes."""
-    mflop = 3 * forward_mflop(settings.network, settings.dataset.size)
-    if settings.teacher and settings.method.needs.kind == "features":
-        mflop += forward_mflop(settings.teacher.network, settings.dataset.size)
-    images = IMAGES.get(settings.dataset.source, 100_000) * settings.recipe.epochs
-    return 1e-3 * mflop * images * len(settings.seeds)
-
-
-def minutes(settings: CellSettings) -> int:
-    """Wall time to ask of a scheduler: three times the estimate for a GPU, plus half an hour."""
-    return ceil(30 + 3 * training_gflop(settings) / GPU_GFLOPS / 60)
-
-
-def threads(settings: CellSettings) -> int:
-    """One core for what takes seconds, otherwise one per seed."""
-    return 1 if training_gflop(settings) / CPU_GFLOPS < 120 else len(settings.seeds)
-
-
-def memory_mb(settings: CellSettings) -> int:
-    """Process, resident images (padded), and per seed weights and activations."""
-    data = settings.dataset
-    images = IMAGES.get(data.source, 100_000) * data.channels * (data.size + 2 * data.pad) ** 2
-    return ceil(1_200 + 2.5e-6 * images + 300 * threads(settings))

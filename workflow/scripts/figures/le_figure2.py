@@ -9,6 +9,7 @@ cells; rank 1 is the most similar. The diagonal (1 but for zero maps) is off the
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -52,35 +53,34 @@ def draw(similarities: list[Similarity], item: dict) -> Figure:
 
 
 def _heat(axes: Axes, panel: Similarity) -> object:
-    size = len(panel.class_names)
-    others = panel.similarity[~np.eye(size, dtype=bool)]
-    shown = np.ma.masked_array(panel.similarity, np.eye(size, dtype=bool))
-    image = axes.imshow(shown, cmap="cividis", vmin=others.min(), vmax=others.max())
-    for row, column in np.ndindex(size, size) if size <= MOST_WRITTEN else ():
-        value = panel.similarity[row, column]
-        red, green, blue, _ = image.to_rgba(value)
-        dark = row != column and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-        ink = "white" if dark else "black"
-        axes.text(
-            column,
-            row,
-            plots.two_decimals(value),
-            ha="center",
-            va="center",
-            fontsize=5.5,
-            color=ink,
-        )
-    axes.set_facecolor("#E4E4E4")
-    ticks = range(size) if size <= 25 else range(0, size, 10)
-    names = [panel.class_names[tick] for tick in ticks]
+    size, names = len(panel.class_names), list(panel.class_names)
+    diagonal = np.eye(size, dtype=bool)
+    others = panel.similarity[~diagonal]
+    written = np.vectorize(plots.two_decimals)(panel.similarity) if size <= MOST_WRITTEN else None
     long = max(map(len, names)) > 3
-    axes.set_xticks(ticks, names, rotation=45 if long else 0, ha="right" if long else "center",
-                    rotation_mode="anchor" if long else None)  # fmt: skip
-    axes.set_yticks(ticks, names)
-    axes.tick_params(length=0)
+    seaborn.heatmap(
+        panel.similarity,
+        ax=axes,
+        mask=diagonal,
+        cmap="cividis",
+        vmin=others.min(),
+        vmax=others.max(),
+        annot=written,
+        fmt="",
+        annot_kws={"fontsize": 5.5},
+        square=True,
+        cbar=False,
+        xticklabels=names if size <= 25 else 10,
+        yticklabels=names if size <= 25 else 10,
+    )
+    for place in range(size) if written is not None else ():
+        axes.text(place + 0.5, place + 0.5, written[place, place], ha="center", va="center",
+                  fontsize=5.5)  # fmt: skip
+    axes.set_facecolor("#E4E4E4")
+    axes.tick_params(length=0, axis="y", rotation=0)
+    axes.tick_params(length=0, axis="x", rotation=45 if long else 0)
     axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    return image
+    return axes.collections[0]
 
 
 def _in_words(ranks: list[PairRank]) -> str:
@@ -94,7 +94,7 @@ def _frames(axes: Axes, panel: Similarity, ranks: list[PairRank]) -> None:
     for rank in ranks:
         places = panel.class_names.index(rank.first), panel.class_names.index(rank.second)
         for row, column in (places, places[::-1]):
-            corner = (column - 0.5, row - 0.5)
+            corner = (column, row)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=VERMILLION, linewidth=1.8))
 
 

@@ -17,6 +17,7 @@ from xkd.bench.measuring import PEER, Figure, Spread, Target, compare, in_turns
 from xkd.engine import backends
 from xkd.engine.job import Job
 from xkd.engine.options import EngineOptions
+from xkd.engine.progress import Place, Record
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import Stop, Stopped
 from xkd.runs import Layout
@@ -33,11 +34,9 @@ class Watch:
 
     def say(self, line: str) -> None: ...
 
-    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None: ...
+    def step(self, seed: int, place: Place) -> None: ...
 
-    def epoch(
-        self, seed: int, record: Mapping[str, Any], epochs: int, images: int, seconds: float
-    ) -> None:
+    def epoch(self, seed: int, place: Place, record: Record, seconds: float) -> None:
         self.ends.setdefault(seed, []).append(time.monotonic())
 
     def seconds_after_first_epoch(self) -> float:
@@ -51,22 +50,26 @@ class Watch:
 
 
 def train(ground: Ground, settings: CellSettings, options: EngineOptions, watch: Watch) -> None:
-    """All seeds, from their start to their files.
-
-    Raises: Stopped after SIGTERM.
-    """
+    """All seeds, from their start to their files, or until SIGTERM."""
     runtime = Runtime.of(options)
     runtime.prepare()
-    material, teacher = ground.material(settings.dataset, runtime), ground.teacher(settings, runtime)
+    material, teacher = (
+        ground.material(settings.dataset, runtime),
+        ground.teacher(settings, runtime),
+    )
     choice = backends.choose(options, len(settings.seeds), runtime.on_cuda)
+    card: dict[str, Any] = {"engine": {"backend": choice.name}}
     with tempfile.TemporaryDirectory(prefix="xkd-bench-") as folder, Stop() as stop:
         fingerprints = dict.fromkeys(settings.seeds, "bench")
         job = Job(
             settings, list(settings.seeds), Layout(Path(folder)), material, lambda seed: teacher,
-            runtime, options, fingerprints, {}, watch, stop,
+            runtime, options, fingerprints, card, watch, stop,
         )  # fmt: skip
-        if failures := choice.module.train(job):
-            raise RuntimeError("; ".join(failures.values()))
+        with suppress(Stopped):
+            if failures := choice.module.train(job):
+                raise RuntimeError("; ".join(failures.values()))
+    if card["engine"]["backend"] != choice.name:
+        raise RuntimeError(f"backend {choice.name} gave up: {card['engine']['why']}")
 
 
 class CellApart:
@@ -127,8 +130,8 @@ class StopsEarly(Watch):
         super().__init__()
         self.seeds, self.steps, self.ready = seeds, steps, set()
 
-    def step(self, seed: int, epoch: int, position: int, steps: int, images: int) -> None:
-        if position >= self.steps:
+    def step(self, seed: int, place: Place) -> None:
+        if place.position >= self.steps:
             self.ready.add(seed)
         if len(self.ready) == self.seeds:
             os.kill(os.getpid(), signal.SIGTERM)

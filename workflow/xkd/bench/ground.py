@@ -53,6 +53,10 @@ class Scale:
     effort: Effort = field(default_factory=Effort)
 
 
+FULL = Scale()
+QUICK = Scale(images=5_000, effort=Effort(seconds=1, turn=0.05))
+
+
 class Steps:
     """The engine's steps of one seed, epoch after epoch, without scoring in between."""
 

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -44,14 +45,15 @@ class Effort:
 
 @dataclass(frozen=True)
 class Target:
-    """One line of the report: what is compared, and what the engine promises of it.
+    """One line of the report: what of the engine's is compared with what, and the promise.
 
     kind:  speed (how many times as fast as the peer), cost (time in multiples of the peer's), or
            memory (GiB)
     bound: the least speed, or the most cost or memory; None for a line that is for information
     """
 
-    text: str
+    ours: str
+    against: str
     kind: Literal["speed", "cost", "memory"]
     bound: float | None = None
 
@@ -104,14 +106,16 @@ class Apart:
         try:
             self._pipe.send(steps)
             return self._pipe.recv()
-        except (EOFError, BrokenPipeError):
+        except (EOFError, ConnectionError):
             self._process.join()
             status = self._process.exitcode
             raise RuntimeError(f"the process of one side ended with status {status}") from None
 
     def close(self) -> None:
-        self._pipe.close()  # at which its process ends
+        with suppress(ConnectionError):
+            self._pipe.send(0)
         self._process.join()
+        self._pipe.close()
 
 
 def _serve(pipe: Connection, build: Callable[[], Step]) -> None:
@@ -119,11 +123,7 @@ def _serve(pipe: Connection, build: Callable[[], Step]) -> None:
     step()
     gc.collect()
     gc.disable()  # as `timeit` does
-    while True:
-        try:
-            steps = pipe.recv()
-        except EOFError:
-            return
+    while steps := pipe.recv():
         began = time.process_time()
         for _ in range(steps):
             step()
@@ -138,7 +138,7 @@ def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]
     """
     try:
         first = {name: side.turn(1) for name, side in sides.items()}
-        steps = {name: math.ceil(effort.turn / seconds) for name, seconds in first.items()}
+        steps = {name: max(1, math.ceil(effort.turn / took)) for name, took in first.items()}
         rough = sum(
             count * sides[name].turn(count) if count > 1 else first[name]
             for name, count in steps.items()
@@ -156,7 +156,9 @@ def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]
             side.close()
 
 
-def compare(taken: Mapping[str, Sequence[float]], targets: Mapping[str, Target]) -> dict[str, Figure]:
+def compare(
+    taken: Mapping[str, Sequence[float]], targets: Mapping[str, Target]
+) -> dict[str, Figure]:
     """What became of every target: ratios within each round, and their spread over the rounds.
 
     Args:
@@ -165,7 +167,9 @@ def compare(taken: Mapping[str, Sequence[float]], targets: Mapping[str, Target])
     figures = {}
     for name, target in targets.items():
         pairs = zip(taken[PEER], taken[name], strict=True)
-        ratios = [theirs / ours if target.kind == "speed" else ours / theirs for theirs, ours in pairs]
+        ratios = [
+            theirs / ours if target.kind == "speed" else ours / theirs for theirs, ours in pairs
+        ]
         sides = Spread.of(taken[PEER]), Spread.of(taken[name])
         figures[name] = Figure(Spread.of(ratios), len(ratios), *sides)
     return figures

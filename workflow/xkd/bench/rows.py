@@ -13,15 +13,20 @@ from xkd.bench.measuring import PEER, Apart, Figure, Step, Target, compare, in_t
 from xkd.data.stream import Stream
 from xkd.settings import CellSettings, NetworkSettings
 
+HOW = (
+    "Synthetic images; one thread. Every side is a process of its own, all take turns, and their "
+    "processor times are compared."
+)
 Figures = dict[str, Figure]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Targets, and how to find out about them: one figure for every target."""
+    """How to find out about some targets: one figure for each. slow: not for a quick look."""
 
-    targets: Mapping[str, Target]
     measure: Callable[[Ground, Mapping[str, Target]], Figures]
+    targets: Mapping[str, Target]
+    slow: bool = False
 
     def __call__(self, ground: Ground) -> Figures:
         return self.measure(ground, self.targets)
@@ -53,7 +58,9 @@ def batches(ground: Ground, targets: Mapping[str, Target]) -> Figures:
 def step(network: NetworkSettings, ground: Ground, targets: Mapping[str, Target]) -> Figures:
     """A step of cross-entropy, batch included; one candidate for every precision."""
     mlp = network is MLP
-    settings = ground.settings("ce", network, **({"recipe": LE_MLP, "dataset": MNIST} if mlp else {}))
+    settings = ground.settings(
+        "ce", network, **({"recipe": LE_MLP, "dataset": MNIST} if mlp else {})
+    )
     ground.warm(settings)
     sides = {precision: partial(ground.steps, settings, precision) for precision in targets}
     return contest(ground, targets, {PEER: partial(naive, ground, settings), **sides})
@@ -142,9 +149,7 @@ def naive(
     return steps_of(peer, ground, settings, loaded(ground, settings))
 
 
-def resident(
-    ground: Ground, settings: CellSettings, peer: Callable[..., peers.Vanilla]
-) -> Step:
+def resident(ground: Ground, settings: CellSettings, peer: Callable[..., peers.Vanilla]) -> Step:
     """A peer's step on batches that are ready, so that the loader does not count."""
     train = ground.material(settings.dataset, ground.runtime()).train
     plan = list(Stream(train, settings.recipe.batch, 0).epoch(1))[:4]
@@ -188,57 +193,67 @@ METHODS = {
 
 ROWS = {
     "batch": Row(
-        {"gather": Target("augmented batch of 128, CIFAR; DataLoader + PIL", "speed", 10)}, batches
+        batches, {"gather": Target("augmented CIFAR batch", "DataLoader and PIL", "speed", 10)}
     ),
-    **{
-        f"{network.name}_step": Row(
-            {
-                "float32": Target(f"{label} step; naive loop", "speed", 1.5),
-                "bf16": Target(f"{label} step in bf16; naive loop in float32", "speed", 2.2),
-            },
-            partial(step, network),
-        )
-        for network, label in ((RESNET8, "ResNet-8"), (RESNET20, "ResNet-20"))
-    },
+    "resnet8_step": Row(
+        partial(step, RESNET8),
+        {
+            "float32": Target("ResNet-8 step", "naive loop", "speed", 1.5),
+            "bf16": Target("ResNet-8 step, bf16", "naive loop, float32", "speed", 2.2),
+        },
+    ),
+    "resnet20_step": Row(
+        partial(step, RESNET20),
+        {
+            "float32": Target("ResNet-20 step", "naive loop", "speed", 1.5),
+            "bf16": Target("ResNet-20 step, bf16", "naive loop, float32", "speed", 2.2),
+        },
+    ),
     "mlp_step": Row(
-        {"float32": Target("MNIST MLP step; naive loop", "speed", 1.35)}, partial(step, MLP)
+        partial(step, MLP), {"float32": Target("MNIST MLP step", "naive loop", "speed", 1.35)}
     ),
     "le_gradcam": Row(
-        {"gradcam": Target("LE(Grad-CAM), ResNet-8; CE of the engine", "cost", 1.05)}, le_gradcam
+        le_gradcam, {"gradcam": Target("LE(Grad-CAM) step, ResNet-8", "CE step", "cost", 1.05)}
     ),
     "le_gradcam_loop": Row(
-        {"gradcam": Target("LE(Grad-CAM), ResNet-8; naive loop, captum style", "speed")},
         le_gradcam_loop,
+        {"gradcam": Target("LE(Grad-CAM) step, ResNet-8", "naive loop, captum's way", "speed")},
     ),
     "le_grad_mlp": Row(
-        {
-            "float32": Target("LE(Grad), MLP; c backward passes", "speed", 2),
-            "bf16_maps": Target("LE(Grad), MLP, bf16 maps; c backward passes", "speed", 2),
-        },
         le_grad,
+        {
+            "float32": Target("LE(Grad) step, MLP", "c backward passes", "speed", 2),
+            "bf16_maps": Target("LE(Grad) step, MLP, bf16 maps", "c backward passes", "speed", 2),
+        },
     ),
     "teacher_table": Row(
-        {
-            "kd": Target("KD from the table, ResNet-8; CE of the engine", "cost", 1.05),
-            "oracle": Target("Oracle from the table, ResNet-8; CE of the engine", "cost", 1.05),
-        },
         teacher_table,
+        {
+            "kd": Target("KD step from the table, ResNet-8", "CE step", "cost", 1.05),
+            "oracle": Target("Oracle step from the table, ResNet-8", "CE step", "cost", 1.05),
+        },
     ),
     "oracle_step": Row(
-        {"table": Target("Oracle from the table, ResNet-8; the authors' step", "speed", 2)},
         oracle_step,
+        {"table": Target("Oracle step from the table, ResNet-8", "authors' step", "speed", 2)},
     ),
     "five_seeds": Row(
+        cells.five_on_two_cores,
         {
             "procs": Target(
-                "five ResNet-8 on two cores (wall); one by one, two threads", "speed", 1.3
+                "five ResNet-8 on two cores, wall", "one by one, 2 threads", "speed", 1.3
             )
         },
-        cells.five_on_two_cores,
+        slow=True,
     ),
     "memory": Row(
-        {"procs": Target("five ResNet-20 at once, CIFAR-10: memory", "memory", 3)},
         cells.memory,
+        {"procs": Target("memory of five ResNet-20 on CIFAR-10", "all at work", "memory", 3)},
+        slow=True,
     ),
-    "methods": Row({name: Target(f"{name}; CE", "cost") for name in METHODS}, every_method),
+    "methods": Row(
+        every_method,
+        {name: Target(f"{name} step, ResNet-8", "CE step", "cost") for name in METHODS},
+        slow=True,
+    ),
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xkd.artifacts import read_json
 from xkd.artifacts import verify as verify_digest
-from xkd.data.prepare import DATA, MANIFEST
+from xkd.data import DATA, MANIFEST
 from xkd.errors import Refused, unknown
 
 

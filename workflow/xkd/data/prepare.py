@@ -7,13 +7,12 @@ import numpy as np
 import safetensors.numpy
 
 from xkd.artifacts import atomic, digest, write_json
-from xkd.data import sources
+from xkd.data import DATA, MANIFEST, sources
 from xkd.data.sources import Raw
 from xkd.data.splits import class_balanced
 from xkd.errors import Refused
 from xkd.settings import DatasetSettings
 
-DATA, MANIFEST = "data.safetensors", "manifest.json"
 NORMALISATION_TOLERANCE = 0.02  # on the [0, 1] scale; constants in print differ by less
 SUBSET_TOLERANCE = 0.04  # a few classes are normalised like the whole set, and stray further
 

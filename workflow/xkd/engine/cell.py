@@ -74,7 +74,7 @@ def train_cell(
             _check_memory(settings, material, teachers, choice.at_once(len(missing), options))
             progress.say(
                 f"training seeds {', '.join(map(str, missing))} by {choice.name} ({choice.why})"
-                + (f", teacher: {teachers.kind}" if teachers.kind != "none" else "")
+                + (f"; teacher {teachers.describe()}" if teachers.kind != "none" else "")
             )
             card = _card(settings, runtime, options, choice, teachers)
             job = Job(

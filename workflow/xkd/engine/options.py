@@ -1,6 +1,5 @@
 """How to train: backend, precision, threads, checkpoints. Never what; imports no torch."""
 
-import os
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,11 +64,3 @@ class EngineOptions:
             if name not in known:
                 raise Refused(unknown("engine option", name, known))
         return cls(**given)
-
-
-def cores() -> int:
-    """Cores this process may use (a SLURM or container limit counts, where the system tells)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1

@@ -64,6 +64,7 @@ class Runtime:
             tf32 = self.precision == "tf32"
             torch.backends.cuda.matmul.allow_tf32 = tf32
             torch.backends.cudnn.allow_tf32 = tf32
+            # Chooses kernels by timing them: runs on a GPU agree up to rounding, not bit for bit.
             torch.backends.cudnn.benchmark = True
 
     @property

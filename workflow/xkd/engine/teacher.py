@@ -6,10 +6,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xkd.engine import table
 from xkd.engine.material import Material
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
+from xkd.engine.table_file import Header, open_table
 from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
 from xkd.methods.base import TeacherAnswer
@@ -96,6 +96,13 @@ class Teachers:
             return "none"
         return "forward" if self.path is None else "table"
 
+    def describe(self) -> str:
+        """The choice, for the log: table or forward pass, views and bytes."""
+        if self.kind != "table":
+            return "asked at every step"
+        views, size = self.settings.dataset.views, self.path.stat().st_size
+        return f"looked up in a table of {views} views, {size / 1e6:.1f} MB"
+
     @property
     def bytes(self) -> int:
         """What the table takes; one that is mapped from the disk takes nothing."""
@@ -117,10 +124,10 @@ class Teachers:
         network = load_network(run, settings.teacher.network, settings.dataset)
         if self.path is None:
             return ForwardTeacher(network, needs, self.runtime)
-        expected = table.Header.of(
+        expected = Header.of(
             weights_digest(run), self.material.digest, settings.dataset, needs.reinforcement
         )
-        logits = table.open_table(self.path, expected).to(self.runtime.device)
+        logits = open_table(self.path, expected).to(self.runtime.device)
         return TableTeacher(network, logits, self.material.rows, self.runtime)
 
 

@@ -54,8 +54,8 @@ class Training:
         self.plan: Plan | None = None
         self.history: list[dict[str, float | str]] = []
         self.seconds: list[float] = []
-        self.rows: list[Tensor] = []
-        self.names: list[str] = []
+        self.rows: list[Tensor] = []  # what `step` returned, in this epoch
+        self.names: list[str] = []  # of their entries
         self.momentum: dict[str, Tensor] = {}  # of the current stage
         self.shared: dict[str, Tensor] = {}  # under the cell's recipe, across stages
         self.generator = runtime.generator  # of dropout and random permutations
@@ -206,11 +206,9 @@ class Training:
                 self.momentum[name].copy_(saved)
         if started:
             self.begin_epoch()
-            self.rows, self.position = (
-                list(state["rows"].to(self.runtime.device)),
-                state["position"],
-            )
-            self.names, self._spent = state["names"], state["spent"]
+            self.position, self.names = state["position"], state["names"]
+            self.rows = list(state["rows"].to(self.runtime.device))
+            self._spent = state["spent"]
         self.generator.set_state(state["random"])
 
     def summary(self) -> dict[str, float]:

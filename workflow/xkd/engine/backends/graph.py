@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from xkd.engine.backends import loop
+from xkd.engine.backends.cuda import Cuda, Uncapturable
 from xkd.engine.job import Job, Keeper
 from xkd.engine.stopping import Stopped
 from xkd.engine.training import Diverged
@@ -28,10 +29,6 @@ WARMUP = 3  # steps before a capture: libraries choose their kernels and allocat
 
 class Replayable(Protocol):
     def replay(self) -> None: ...
-
-
-class Uncapturable(Exception):
-    """A step does something that a CUDA graph cannot hold."""
 
 
 def train(job: Job) -> dict[int, str]:
@@ -46,7 +43,8 @@ def train(job: Job) -> dict[int, str]:
         job.card["engine"] |= {"backend": "loop", "why": str(problem)}
         for seat in seats:
             seat.save()
-        failures |= loop.train(_only(job, [seat.training.seed for seat in seats]))
+        job.seeds = [seat.training.seed for seat in seats]
+        failures |= loop.train(job)
     return failures
 
 
@@ -60,7 +58,7 @@ def _one_epoch(job: Job, seats: list["Seat"], failures: dict[int, str]) -> list[
             seat.launch()
         if job.stop.requested is not None:
             for seat in seats:
-                seat.save()
+                _or_fail(seat.save, seat, failures)
             raise Stopped(job.stop.requested)
         for seat in busy:
             if seat.keeper.due_in_epoch():
@@ -89,15 +87,10 @@ def _or_fail(action: Callable[[], None], seat: "Seat", failures: dict[int, str])
         seat.job.progress.say(reason)
 
 
-def _only(job: Job, seeds: list[int]) -> Job:
-    job.seeds = seeds
-    return job
-
-
 class Seat:
     """One seed with its stream, its random numbers, its graphs and the places they use."""
 
-    def __init__(self, job: Job, seed: int, cuda: "Cuda") -> None:
+    def __init__(self, job: Job, seed: int, cuda: Cuda) -> None:
         self.job, self.cuda = job, cuda
         self.training = job.fresh(seed)
         self.training.generator = self.generator = cuda.generator()
@@ -108,11 +101,12 @@ class Seat:
         self.index, self.view = torch.zeros_like(index), torch.zeros_like(index)
         self.at = torch.zeros(1, dtype=torch.int64, device=index.device)  # the next step
         self.right = torch.zeros((), dtype=torch.int64, device=index.device)
-        self.rows: dict[tuple[str, ...], Tensor] = {}  # by loss terms: meters, [steps, K]
+        # By loss terms: the meters of every step, [steps, K], and their names.
+        self.meters: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
         self.graphs: dict[tuple[int, tuple[str, ...]], Replayable] = {}  # by size and terms
         self.scoring: Replayable | None = None
         self.optimiser: torch.optim.Optimizer | None = None  # that the graphs update with
-        self.live = False  # whether the epoch's meters are in `rows`, not yet in the training
+        self.live = False  # whether the epoch's meters are here, not yet in the training
 
     @property
     def steps_left(self) -> int:
@@ -126,7 +120,7 @@ class Seat:
                 training.begin_epoch()
             if self.optimiser is not training.optimiser:
                 self.graphs.clear()
-                self.rows.clear()
+                self.meters.clear()
                 self.optimiser = training.optimiser
             self.index.copy_(training.plan.index)
             self.view.copy_(training.plan.view)
@@ -134,8 +128,9 @@ class Seat:
             graphs = {size: self._graph(size) for size in sorted(set(sizes), reverse=True)}
             self.sequence = [graphs[size] for size in sizes]
             self.at.fill_(training.position)
+            self.rows, training.names = self.meters[self.terms]
             if training.rows:  # of an epoch that is resumed
-                self.rows[self.terms][: training.position] = torch.stack(training.rows)
+                self.rows[: training.position] = torch.stack(training.rows)
             if self.scoring is None:
                 self.scoring = self._capture_scoring()
             self.live = True
@@ -166,7 +161,7 @@ class Seat:
     def _settle(self) -> None:
         self.cuda.wait(self.stream)
         if self.live:
-            self.training.rows = list(self.rows[self.terms][: self.training.position])
+            self.training.rows = list(self.rows[: self.training.position])
 
     def _graph(self, size: int) -> Replayable:
         """The step of a batch size, for the terms of this epoch."""
@@ -188,7 +183,8 @@ class Seat:
             self.at.fill_(0 if size == batch else steps - 1)
             for _ in range(WARMUP):
                 row = step()
-        rows = self.rows.setdefault(self.terms, row.new_empty(steps, len(row)))
+        fresh = row.new_empty(steps, len(row)), training.names
+        rows, _ = self.meters.setdefault(self.terms, fresh)
 
         def body() -> None:
             rows.index_copy_(0, self.at, step()[None])
@@ -213,61 +209,3 @@ class Seat:
         with torch.no_grad():
             for value, old in zip(kept, before, strict=True):
                 value.copy_(old)
-
-
-class Cuda:
-    """The few operations that need a GPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.default = torch.cuda.default_generators[device.index]
-
-    def stream(self) -> torch.cuda.Stream:
-        """A new stream, after all that was launched before."""
-        torch.cuda.synchronize(self.device)
-        return torch.cuda.Stream(self.device)
-
-    def pool(self) -> object:
-        """Memory that graphs share; none keeps anything there from one replay to the next."""
-        return torch.cuda.graph_pool_handle()
-
-    @contextlib.contextmanager
-    def on(self, stream: torch.cuda.Stream) -> Iterator[None]:
-        """Launch on this stream what is launched inside."""
-        with torch.cuda.stream(stream):
-            yield
-
-    def wait(self, stream: torch.cuda.Stream) -> None:
-        stream.synchronize()
-
-    def generator(self) -> torch.Generator:
-        """A generator that begins where the default one stands, and goes its own way."""
-        return self.default.clone_state()
-
-    def capture(
-        self,
-        body: Callable[[], None],
-        stream: torch.cuda.Stream,
-        pool: object,
-        generator: torch.Generator,
-    ) -> torch.cuda.CUDAGraph:
-        """Record what the body launches; random numbers come from the generator at every replay.
-
-        Raises: Uncapturable, with the reason, if the body cannot be recorded.
-        """
-        graph, usual = torch.cuda.CUDAGraph(), self.default.graphsafe_get_state()
-        torch.cuda.synchronize(self.device)
-        self.default.graphsafe_set_state(generator)
-        try:
-            with torch.cuda.graph(graph, pool=pool, stream=stream):
-                body()
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as problem:
-            torch.cuda.synchronize(self.device)
-            raise Uncapturable(
-                f"a step cannot be captured as a CUDA graph ({str(problem).splitlines()[0]})"
-            ) from problem
-        finally:
-            self.default.graphsafe_set_state(usual)
-        return graph

@@ -1,0 +1,62 @@
+"""A cluster for all tests in this folder, and projects to run on it."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, missing
+from project import MANIFEST, Project
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slurm")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """With accounting, so that `sacct` tells what became of jobs."""
+    yield from _cluster(accounting=True)
+
+
+@pytest.fixture(scope="session")
+def cluster_without_accounting() -> Iterator[Cluster]:
+    yield from _cluster(accounting=False)
+
+
+def _cluster(accounting: bool) -> Iterator[Cluster]:
+    if problem := missing(accounting):
+        pytest.skip(f"no SLURM to test with: {problem}")
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip("snakemake-executor-plugin-slurm is not installed: run `make test-slurm`")
+    with Cluster(accounting) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which one cell was trained on this machine, without SLURM and undisturbed."""
+    made = Project(tmp_path_factory.mktemp("undisturbed") / "project")
+    status, printed = made.run(MANIFEST, cluster=None)
+    assert status == 0, printed
+    return made
+
+
+@pytest.fixture
+def project(reference: Project, tmp_path: Path) -> Project:
+    """A project in which nothing is left to do but to train and what follows."""
+    return Project(tmp_path / "ein Projekt é", reference)
+
+
+@pytest.fixture
+def states(cluster: Cluster) -> Callable[[], dict[str, str]]:
+    """Job -> state, of the jobs that began in this test."""
+    before = set(_states(cluster))
+    return lambda: {job: state for job, state in _states(cluster).items() if job not in before}
+
+
+def _states(cluster: Cluster) -> dict[str, str]:
+    rows = cluster.run("squeue", "--states=all", "--noheader", "--format=%i %T").splitlines()
+    return dict(sorted((row.split() for row in rows), key=lambda row: int(row[0])))

@@ -1,0 +1,397 @@
+"""The bench: peers and candidates do the same work, and what is measured is reported as it is."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xkd import bench
+from xkd.bench import cells, cuda, measuring, peers, report, rows
+from xkd.bench.ground import CIFAR10, LE_MLP, MLP, MNIST, ORACLE, RESNET8, Ground, Scale
+from xkd.bench.measuring import PEER, Apart, Effort, Figure, Spread, Target, compare, in_turns
+from xkd.data.stream import Stream
+from xkd.engine.options import EngineOptions
+from xkd.engine.teacher import ForwardTeacher, TableTeacher
+from xkd.engine.training import Training
+from xkd.errors import Refused
+from xkd.settings import CellSettings
+
+BRIEF = Effort(seconds=0, rounds=2, turn=0)
+BATCH = 6
+
+
+@pytest.fixture(scope="module")
+def ground() -> Ground:
+    return Ground("cpu", Scale(images=24, scored=8, batch=BATCH, effort=BRIEF))
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    """What preparing a process for the engine changes."""
+    yield
+    torch.set_flush_denormal(False)
+
+
+# ------------------------------------------------------------------------- peers do the same work
+
+
+@pytest.mark.parametrize("dataset", [CIFAR10, MNIST])
+def test_every_picture_of_the_naive_loader_is_one_of_our_views(ground, dataset):
+    images, labels = ground.pictures(dataset)
+    naive = peers.Pictures(images, labels, dataset)
+    resident = ground.material(dataset, ground.runtime()).train
+    torch.manual_seed(3)
+    views = torch.arange(dataset.views)
+    for index in range(5):
+        theirs, label = naive[index]
+        ours = resident.view_images(torch.full_like(views, index), views)
+        same = (ours - theirs).abs().amax(dim=(1, 2, 3)) < 1e-6
+        assert same.sum() == 1
+        assert label == labels[index]
+
+
+def test_the_naive_loader_hands_out_every_picture_once(ground):
+    images, labels = ground.pictures(MNIST)
+    loaded = list(peers.loader(peers.Pictures(images, labels, MNIST), BATCH))
+    assert [len(batch) for batch, _ in loaded] == [BATCH] * 4
+    assert torch.cat([batch.sum(dim=(1, 2, 3)) for batch, _ in loaded]).unique().numel() == 24
+    torch.testing.assert_close(
+        torch.cat([given for _, given in loaded]).sort().values, labels.sort().values
+    )
+
+
+def engine(ground: Ground, settings: CellSettings, teacher=None) -> Training:
+    """The engine's training of seed 0 in float64, about to take the first step."""
+    runtime = ground.runtime("float64")
+    material = ground.material(settings.dataset, runtime)
+    training = Training(settings, 0, material, teacher, runtime)
+    training.begin_epoch()
+    return training
+
+
+def assert_same_steps(training: Training, peer: peers.Vanilla, steps: int = 3) -> None:
+    """Both start from the same weights, see the same batches, and end with the same weights."""
+    start = training.method.student.state_dict()
+    peer.network.load_state_dict({name: value.clone() for name, value in start.items()})
+    plan = list(training.plan)[:steps]
+    for index, view in plan:
+        images, labels = training.material.train.batch(index, view)
+        training.step(index, view)
+        peer(images.clone(), labels)
+    theirs = dict(peer.network.named_parameters())
+    for name, ours in training.method.student.named_parameters():
+        torch.testing.assert_close(ours, theirs[name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("network", "dataset"), [(RESNET8, CIFAR10), (MLP, MNIST)])
+def test_the_naive_loop_learns_what_the_engine_learns(ground, network, dataset):
+    settings = ground.settings("ce", network, dataset=dataset)
+    peer = peers.Vanilla(ground.network(settings, seed=5).double(), settings.recipe)
+    training = engine(ground, settings)
+    assert_same_steps(training, peer)
+    assert peer.losses.count == 3 * BATCH
+    assert peer.losses.sum / peer.losses.count > 1
+    assert 0 <= peer.top1.sum <= peer.top5.sum
+
+
+@pytest.mark.parametrize(
+    ("explanation", "peer", "network", "dataset"),
+    [("gradcam", peers.GradCam, RESNET8, CIFAR10), ("grad", peers.InputGradients, MLP, MNIST)],
+)
+def test_explanations_by_backward_passes_teach_what_closed_forms_teach(
+    ground, explanation, peer, network, dataset
+):
+    settings = ground.settings("le", network, dataset=dataset, explanation=explanation)
+    naive = peer(ground.network(settings, seed=5).double(), settings.recipe)
+    assert_same_steps(engine(ground, settings), naive)
+
+
+def test_grad_cam_is_captums(ground):
+    attr = pytest.importorskip("captum.attr")
+    network = ground.network(ground.settings("ce")).double().eval()
+    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    naive = peers.GradCam(network, ORACLE)
+    network.eval()
+    logits = Logits(network)
+    captum = attr.LayerGradCam(logits, logits.network.layer3[-1].relu2)
+    for target in (0, 7):
+        expected = captum.attribute(images, target=target, relu_attributions=True)
+        torch.testing.assert_close(naive.attribute(images, target), expected)
+
+
+class Logits(nn.Module):
+    """A network that answers logits alone, as captum expects."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images).logits
+
+
+def test_the_authors_oracle_step_teaches_what_the_table_teaches(ground):
+    settings = ground.settings("oracle", recipe=ORACLE, gamma=0.5)
+    runtime = ground.runtime("float64")
+    teacher = ground.network(settings, seed=9).double().eval()
+    asked = ForwardTeacher(teacher, settings.method.needs, runtime)
+    training = engine(ground, settings, table_of(asked, ground, settings))
+    published = ground.network(settings, seed=9).double()
+    # The authors' gradient is that of a batch mean, and ours of a sample, divided by 64.
+    gamma = 0.5 * BATCH / 64
+    peer = peers.PublishedOracle(
+        ground.network(settings, seed=5).double(), published, settings.recipe, gamma=gamma
+    )
+    assert_same_steps(training, peer, steps=2)
+    assert all(weight.grad is not None for weight in published.parameters()), "not frozen"
+
+
+def table_of(asked: ForwardTeacher, ground: Ground, settings: CellSettings) -> TableTeacher:
+    """Exact answers to the views that the first two steps show."""
+    train = ground.material(settings.dataset, asked.runtime).train
+    logits = torch.full((CIFAR10.views, len(train), 10), float("nan"), dtype=torch.float64)
+    for index, view in list(Stream(train, BATCH, 0).epoch(1))[:2]:
+        images, labels = train.batch(index, view)
+        logits[view, index] = asked.answer(images, labels, index, view).logits
+    return TableTeacher(asked.network, logits, torch.arange(len(train)), asked.runtime)
+
+
+# --------------------------------------------------------------------------------------- the rows
+
+
+@pytest.mark.parametrize("name", [name for name, row in rows.ROWS.items() if not row.slow])
+def test_every_row_measures_its_targets(ground, name):
+    figures = rows.ROWS[name](ground)
+    assert list(figures) == list(rows.ROWS[name].targets)
+    for figure in figures.values():
+        assert figure.rounds == 2
+        assert figure.value.median > 0
+        assert figure.peer.median > 0
+
+
+def test_every_method_has_a_line_and_every_line_a_stage_of_its_own():
+    from xkd import methods
+
+    measured = {uses for uses, _, _ in rows.METHODS.values()}
+    assert measured | {"ce"} == set(methods.known())
+
+
+@pytest.mark.parametrize("name", ["le (grad_input)", "kd", "fitnet", "hint (first stage)"])
+def test_the_extra_time_of_a_method_is_measured_in_the_stage_that_is_named(ground, name):
+    target = Target(name, "CE", "cost")
+    assert list(rows.every_method(ground, {name: target})) == [name]
+    uses, stage, chosen = rows.METHODS[name]
+    steps = ground.steps(ground.settings(uses, **chosen), stage=stage)
+    steps()
+    assert steps.training.turn.stage == stage
+
+
+def test_a_cell_is_trained_as_a_whole_by_any_backend(ground):
+    settings = ground.settings("ce", MLP, LE_MLP, MNIST)
+    settings = replace(settings, seeds=(0, 1))
+    for backend in ("loop", "procs"):
+        watch = cells.Watch()
+        cells.train(ground, settings, EngineOptions(backend, device="cpu", threads=2), watch)
+        assert {seed: len(ends) for seed, ends in watch.ends.items()} == {0: 2, 1: 2}
+        assert watch.seconds_after_first_epoch() > 0
+
+
+def test_seconds_after_the_first_epoch_count_what_runs_at_once_only_once():
+    watch = cells.Watch()
+    watch.ends = {0: [1.0, 2.0, 3.0], 1: [2.5, 4.0], 2: [7.0, 8.0]}
+    assert watch.seconds_after_first_epoch() == pytest.approx(3.0 + 1.0)
+
+
+def test_memory_of_a_family_counts_its_children():
+    import os
+
+    assert cells.proportional_set(os.getpid()) > 2**20
+    process = cells.get_context("fork").Process(target=os.read, args=(os.pipe()[0], 1))
+    process.start()
+    try:
+        assert process.pid in set(cells.family(os.getpid()))
+    finally:
+        process.kill()
+        process.join()
+    assert cells.proportional_set(process.pid) == 0
+
+
+def test_five_seeds_on_a_card_are_held_against_the_loop_and_the_bytes(monkeypatch):
+    monkeypatch.setattr(cuda, "COPIED", 2**20)
+    targets = {
+        "float32": Target("five", "loop", "speed", 5),
+        "float32 bound": Target("five", "bytes", "cost", 4),
+    }
+    small = Ground("cpu", Scale(images=8, scored=4, batch=4, effort=Effort(0, 1, turn=0)))
+    figures = cuda.five_seeds(RESNET8, small, targets, backend="procs")
+    assert list(figures) == list(targets)
+    eager, bound = figures.values()
+    assert eager.value.median == pytest.approx(eager.peer.median / eager.candidate.median)
+    assert bound.value.median == pytest.approx(bound.candidate.median / bound.peer.median)
+    assert bound.candidate == eager.candidate
+
+
+def test_bytes_of_a_step_by_hand(ground):
+    resnet = ground.settings("ce", RESNET8)
+    outputs = 3 * 16 * 32**2 + 3 * 32 * 16**2 + 3 * 64 * 8**2  # with both projections
+    assert cuda.bytes_per_step(ground.network(resnet), resnet) == 14 * 2 * outputs * BATCH
+    mlp = ground.settings("ce", MLP, dataset=MNIST)
+    weights = 784 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 10 + 10
+    assert cuda.bytes_per_step(ground.network(mlp), mlp) == 8 * 4 * weights
+
+
+def test_copying_counts_bytes_read_and_written():
+    assert 1e8 < cuda.copy_bandwidth(torch.device("cpu"), 2**24) < 1e13
+
+
+# --------------------------------------------------------------------------------------- measuring
+
+
+class Scripted:
+    """A side that takes as long as it says; `script` is used up turn by turn."""
+
+    def __init__(self, name: str, script: list[float], log: list[str]) -> None:
+        self.name, self.script, self.log = name, script, log
+
+    def turn(self, steps: int) -> float:
+        self.log.append(self.name)
+        return self.script.pop(0)
+
+    def close(self) -> None:
+        self.log.append(f"{self.name} closed")
+
+
+def test_sides_take_turns_in_changing_order_and_the_first_turn_does_not_count():
+    log: list[str] = []
+    sides = {
+        PEER: Scripted(PEER, [9.0, 1.0, 2.0, 3.0], log),
+        "ours": Scripted("ours", [9.0, 4.0, 5.0, 6.0], log),
+    }
+    taken = in_turns(sides, Effort(seconds=0, rounds=3, turn=0.1))
+    assert taken == {PEER: [1.0, 2.0, 3.0], "ours": [4.0, 5.0, 6.0]}
+    turns = [PEER, "ours", PEER, "ours", "ours", PEER, PEER, "ours"]
+    assert log == [*turns, f"{PEER} closed", "ours closed"]
+
+
+def test_a_short_step_is_repeated_within_a_turn():
+    asked = []
+    side = SimpleNamespace(turn=lambda steps: asked.append(steps) or 0.01, close=lambda: None)
+    in_turns({PEER: side}, Effort(seconds=0.5, rounds=2, turn=0.1))
+    assert asked == [1, 10] + [10] * 5
+
+
+def test_ratios_are_taken_within_rounds_and_their_direction_is_the_targets():
+    taken = {PEER: [2.0, 4.0, 6.0], "fast": [1.0, 1.0, 2.0], "slow": [3.0, 4.0, 9.0]}
+    targets = {
+        "fast": Target("a step", "a loop", "speed", 3),
+        "slow": Target("a step", "a step", "cost", 1.4),
+    }
+    figures = compare(taken, targets)
+    assert figures["fast"].value == (3.0, 2.5, 3.5)
+    assert figures["fast"].peer.median == 4.0
+    assert figures["fast"].candidate.median == 1.0
+    assert figures["slow"].value == (1.5, 1.25, 1.5)
+    assert targets["fast"].met(figures["fast"].value.median) is True
+    assert targets["slow"].met(figures["slow"].value.median) is False
+    assert Target("a step", "a step", "cost").met(7.0) is None
+
+
+def test_a_side_apart_leaves_this_process_as_it_is_and_ends_when_closed():
+    torch.set_num_threads(1)
+    here = torch.randn(3)
+
+    def build():
+        torch.set_flush_denormal(True)
+        return partial(here.mul_, 2)
+
+    before = here.clone()
+    sides = [Apart(build), Apart(build)]
+    assert all(side.turn(3) > 0 for side in sides)
+    for side in sides:
+        side.close()
+        assert side._process.exitcode == 0
+    assert torch.equal(here, before)
+    assert torch.tensor(1e-40) * 1 != 0, "denormals are not flushed here"
+
+
+def test_a_side_that_dies_is_reported():
+    side = Apart(lambda: partial(measuring.gc.__getattribute__, "no such name"))
+    with pytest.raises(RuntimeError, match="ended with status 1"):
+        side.turn(1)
+    side.close()
+
+
+# ---------------------------------------------------------------------------------------- the files
+
+LINES = [
+    report.Line(
+        "resnet8_step",
+        "float32",
+        Target("ResNet-8 step", "naive loop", "speed", 1.5),
+        Figure(Spread(1.25, 1.2, 1.4), 7, Spread(0.2, 0.19, 0.21), Spread(0.16, 0.15, 0.17)),
+    ),
+    report.Line("memory", "procs", Target("cell", "all", "memory", 3), Figure(Spread(2, 2, 2), 1)),
+    report.Line("methods", "kd", Target("kd step", "CE step", "cost"), Figure(Spread(1, 1, 1), 5)),
+]
+
+
+def test_the_report_says_where_what_and_whether_targets_were_met(ground, tmp_path):
+    about = {**report.machine(ground.runtime()), "how": "In turns."}
+    report.write(tmp_path, "cpu", about, LINES)
+    content = json.loads((tmp_path / "cpu.json").read_text())
+    for key in ("date", "device", "processor", "cores", "load", "commit", "versions", "host"):
+        assert content[key], key
+    first, second, third = content["lines"]
+    assert first["target"] == 1.5
+    assert first["met"] is False
+    assert first["value"] == {"median": 1.25, "low": 1.2, "high": 1.4}
+    assert first["ours_s"]["median"] == 0.16
+    assert second["met"] is True
+    assert third["met"] is None
+    page = (tmp_path / "cpu.md").read_text()
+    assert (
+        "| ResNet-8 step, 160 ms | naive loop, 200 ms | 1.25× [1.20, 1.40] | ≥ 1.5× | missed |"
+        in page
+    )
+    assert "| cell | all | 2.00 GiB | ≤ 3 GiB | met |" in page
+    assert "| kd step | CE step | 1.00× [1.00, 1.00] |" in page
+    assert content["processor"] in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cpu.json", "cpu.md"]
+
+
+def test_the_bench_writes_what_was_asked_for_and_keeps_complete_files(monkeypatch, tmp_path):
+    row = rows.Row(lambda ground, targets: {"x": LINES[0].figure}, {"x": LINES[0].target})
+    slow = replace(row, slow=True)
+    monkeypatch.setattr(rows, "ROWS", {"quick": row, "slow": slow})
+    assert bench.run("cpu", None, False, tmp_path) == 0
+    whole = (tmp_path / "cpu.json").read_bytes()
+    assert [line["row"] for line in json.loads(whole)["lines"]] == ["quick", "slow"]
+    assert bench.run("cpu", None, True, tmp_path) == 0
+    assert bench.run("cpu", ["slow"], False, tmp_path) == 0
+    partial_file = json.loads((tmp_path / "cpu-partial.json").read_text())
+    assert [line["row"] for line in partial_file["lines"]] == ["slow"]
+    assert (tmp_path / "cpu.json").read_bytes() == whole
+
+
+def test_an_unknown_row_is_refused_before_anything_is_measured(tmp_path):
+    with pytest.raises(Refused, match="unknown row 'mlp_stepp'; did you mean 'mlp_step'"):
+        bench.run("cpu", ["batch", "mlp_stepp"], False, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none(tmp_path):
+    with pytest.raises(Refused, match="needs a CUDA device"):
+        bench.run("cuda", None, False, tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cell_on_a_card_is_measured():
+    ground = Ground("cuda", Scale(images=512, scored=64, batch=64, effort=Effort(0, 2, turn=0)))
+    row = cuda.ROWS["resnet20_cell"]
+    assert list(row(ground)) == list(row.targets)

@@ -1,0 +1,46 @@
+"""`xkd bench`: how fast the engine is, beside loops written the way the field writes them."""
+
+import re
+import sys
+from pathlib import Path
+
+from xkd.errors import Refused, unknown
+
+
+def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
+    """Measure, print as it goes, and leave `<device>.json` and `<device>.md` in the folder `out`.
+
+    Args:
+        device: cpu, cuda, or auto. The files of a CUDA device bear the name of the card.
+        rows: names of what to measure; all by default, or all that take seconds if `quick`. Files
+            of less than everything are called `<device>-partial`.
+        quick: fewer images and rounds: a look, no measurement.
+    Returns: 0, whether targets were met or not.
+    Raises: Refused for an unknown row, or CUDA where there is none.
+    """
+    import torch
+
+    from xkd.bench import cuda, report
+    from xkd.bench import rows as cpu
+    from xkd.bench.ground import FULL, QUICK, Ground
+    from xkd.engine.options import EngineOptions
+    from xkd.engine.runtime import Runtime
+
+    runtime = Runtime.of(EngineOptions(device=device))
+    known = cuda.ROWS if runtime.on_cuda else cpu.ROWS
+    if strange := [name for name in rows or () if name not in known]:
+        raise Refused(unknown("row", strange[0], known))
+    chosen = rows or [name for name, row in known.items() if not (quick and row.slow)]
+    torch.set_num_threads(1)
+    ground = Ground(runtime.device.type, QUICK if quick else FULL)
+    about = {**report.machine(runtime), "how": (cuda if runtime.on_cuda else cpu).HOW}
+    lines = []
+    for name in chosen:
+        row = known[name]
+        for candidate, figure in row(ground).items():
+            lines.append(report.Line(name, candidate, row.targets[candidate], figure))
+            print(report.spoken(lines[-1]), file=sys.stderr, flush=True)
+    slug = re.sub(r"\W+", "-", runtime.describe().lower())
+    whole = not quick and set(chosen) == set(known)
+    report.write(out, slug if whole else f"{slug}-partial", about, lines)
+    return 0

@@ -1,0 +1,142 @@
+"""What is measured on a CUDA card: cells of five seeds, by wall, their first epoch left out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from xkd.bench.cells import Watch, train
+from xkd.bench.ground import CIFAR10, LE_MLP, LE_RESNET, MLP, MNIST, RESNET20, Ground
+from xkd.bench.measuring import PEER, Figure, Spread, Target, compare, in_turns
+from xkd.bench.rows import Row
+from xkd.engine.options import EngineOptions
+from xkd.settings import CellSettings, NetworkSettings
+
+HOW = (
+    "Five seeds, synthetic images, scoring included; the wall from the end of the first epoch to "
+    "that of the last. Peer and candidate take turns in one process."
+)
+EPOCHS = 3  # the first warms up and captures
+COPIED = 2**30  # bytes, to measure bandwidth with
+CONVOLUTION_PASSES, WEIGHT_PASSES = 14, 8
+
+
+class CellHere:
+    """A side whose step is a whole cell in this process, timed without its first epoch."""
+
+    def __init__(self, ground: Ground, settings: CellSettings, options: EngineOptions) -> None:
+        self.arguments = ground, settings, options
+
+    def turn(self, steps: int) -> float:
+        """Returns: seconds per step of training and seed."""
+        ground, settings, _ = self.arguments
+        updates = -(-ground.scale.images // settings.recipe.batch) * (settings.recipe.epochs - 1)
+        seconds = 0.0
+        for _ in range(steps):
+            train(*self.arguments, watch := Watch())
+            seconds += watch.seconds_after_first_epoch()
+        return seconds / (steps * updates * len(settings.seeds))
+
+    def close(self) -> None: ...
+
+
+def five_seeds(
+    network: NetworkSettings,
+    ground: Ground,
+    targets: Mapping[str, Target],
+    backend: str = "graph",
+) -> dict[str, Figure]:
+    """All at once, against one eager seed after another; and against the card's bandwidth.
+
+    A target named `bound` compares with `least_seconds`, the others with the eager loop.
+    """
+    settings = cell(ground, network)
+    figures = {}
+    for precision in dict.fromkeys(name.split()[0] for name in targets):
+        ways = {PEER: "loop", precision: backend}
+        sides = {
+            side: CellHere(ground, settings, EngineOptions(way, precision, device=ground.device))
+            for side, way in ways.items()
+        }
+        taken = in_turns(sides, ground.scale.effort)
+        figures |= compare(taken, {precision: targets[precision]})
+        if (name := f"{precision} bound") in targets:
+            least = [least_seconds(ground, settings)] * len(taken[precision])
+            figures |= compare({PEER: least, name: taken[precision]}, {name: targets[name]})
+    return figures
+
+
+def cell(ground: Ground, network: NetworkSettings) -> CellSettings:
+    """Cross-entropy, five seeds."""
+    on_mnist = network is MLP
+    recipe, dataset = (LE_MLP, MNIST) if on_mnist else (LE_RESNET, CIFAR10)
+    return ground.settings("ce", network, replace(recipe, epochs=EPOCHS), dataset)
+
+
+def least_seconds(ground: Ground, settings: CellSettings) -> float:
+    """Seconds that a step of one seed takes if it does nothing but move its bytes."""
+    moved = bytes_per_step(ground.network(settings), settings)
+    return moved / copy_bandwidth(torch.device(ground.device), COPIED)
+
+
+@torch.no_grad()
+def bytes_per_step(network: nn.Module, settings: CellSettings) -> int:
+    """What a step must move through memory, batch normalisation not fused.
+
+    14 passes in bfloat16 over the output of every convolution. A perceptron's small batches leave
+    its weights: 8 passes in float32, two to use them, one to write the gradient, five to update.
+    """
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    if not convolutions:
+        return WEIGHT_PASSES * 4 * sum(weight.numel() for weight in network.parameters())
+    sizes: list[int] = []
+    hooks = [
+        convolution.register_forward_hook(lambda *call: sizes.append(call[2].numel()))
+        for convolution in convolutions
+    ]
+    dataset = settings.dataset
+    network.eval()(torch.zeros(1, dataset.channels, dataset.size, dataset.size))
+    for hook in hooks:
+        hook.remove()
+    return CONVOLUTION_PASSES * 2 * sum(sizes) * settings.recipe.batch
+
+
+def copy_bandwidth(device: torch.device, size: int) -> float:
+    """Bytes read and written per second by a large copy."""
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(12):
+        began = _now(device)
+        target.copy_(source)
+        seconds.append(_now(device) - began)
+    return 2 * size / Spread.of(seconds[2:]).median
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+ROWS = {
+    "resnet20_cell": Row(
+        partial(five_seeds, RESNET20),
+        {
+            "float32": Target("ResNet-20, graph", "loop", "speed", 5),
+            "float32 bound": Target("ResNet-20, graph", "bytes it must move", "cost"),
+            "bf16": Target("ResNet-20, graph, bf16", "loop, bf16", "speed", 5),
+            "bf16 bound": Target("ResNet-20, graph, bf16", "bytes it must move", "cost", 4),
+        },
+    ),
+    "mlp_cell": Row(
+        partial(five_seeds, MLP),
+        {
+            "float32": Target("MNIST MLP, graph", "loop", "speed", 10),
+            "float32 bound": Target("MNIST MLP, graph", "bytes it must move", "cost", 4),
+        },
+    ),
+}
