@@ -9,8 +9,8 @@ import torch
 
 from fake_data import CIFAR10, CIFAR100, DIGITS, MNIST, SAMPLES, TINY
 from xkd.artifacts import read_json, write_json
-from xkd.data.dataset import load
 from xkd.data import DATA, MANIFEST
+from xkd.data.dataset import load
 from xkd.data.prepare import pixel_statistics, prepare
 from xkd.data.splits import class_balanced
 from xkd.errors import Refused

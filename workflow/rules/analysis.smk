@@ -5,9 +5,6 @@ rule cluster:
     output:
         scores=f"{ROOT}/analysis/clusters/{{run}}/clusters.csv",
         embeddings=f"{ROOT}/analysis/clusters/{{run}}/embeddings.npz",
-    params:
-        settings=SETTLED["clusters"],
-        code=lambda wildcards: jobs.code_of_inspection("clusters", settings_of(wildcards)),
     log:
         f"logs/{PLAN.scale}/cluster/{{run}}.log",
     conda:
@@ -15,6 +12,11 @@ rule cluster:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * clustering_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * clustering_of(wildcards).minutes,
+    params:
+        settings=SETTLED["clusters"],
+        code=lambda wildcards: jobs.code_of_inspection(
+            "clusters", settings_of(wildcards)
+        ),
     shell:
         "python -m xkd cluster {wildcards.run} > {log} 2>&1"
 
@@ -27,9 +29,6 @@ rule explain:
     output:
         grid=f"{ROOT}/analysis/explanations/{{run}}/explanations.npz",
         similarity=f"{ROOT}/analysis/explanations/{{run}}/class_similarity.npz",
-    params:
-        pairs=lambda wildcards: SETTLED["class_pairs"].get(settings_of(wildcards).dataset.name),
-        code=lambda wildcards: jobs.code_of_inspection("explanations", settings_of(wildcards)),
     log:
         f"logs/{PLAN.scale}/explain/{{run}}.log",
     conda:
@@ -38,5 +37,12 @@ rule explain:
         gpu=lambda wildcards: explanation_of(wildcards).gpu,
         mem_mb=lambda wildcards, attempt: attempt * explanation_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * explanation_of(wildcards).minutes,
+    params:
+        pairs=lambda wildcards: SETTLED["class_pairs"].get(
+            settings_of(wildcards).dataset.name
+        ),
+        code=lambda wildcards: jobs.code_of_inspection(
+            "explanations", settings_of(wildcards)
+        ),
     shell:
         "python -m xkd explain {wildcards.run} > {log} 2>&1"

@@ -1,6 +1,5 @@
 """The plan of this config, the paths of its files, and the inputs that depend on wildcards."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -28,10 +27,12 @@ def read_plan():
     A job on a cluster starts Snakemake anew, and keeps to the config that it was submitted with.
     """
     try:
-        if workflow.remote_exec and "XKD_CONFIG" in os.environ:
-            settled = conf.load(Path(os.environ["XKD_CONFIG"]))
+        if workflow.remote_exec and conf.handed_down():
+            settled = conf.load(conf.handed_down())
         else:
-            settled = conf.settle(conf.merge(dict(config), said_outside()), said_outside())
+            settled = conf.settle(
+                conf.merge(dict(config), said_outside()), said_outside()
+            )
         return settled, Plan(settled)
     except Refused as problem:
         raise WorkflowError(str(problem)) from None
@@ -41,11 +42,15 @@ SETTLED, PLAN = read_plan()
 LAYOUT = PLAN.layout()
 ROOT = str(LAYOUT.root)
 CONFIG = conf.freeze(SETTLED, LAYOUT.root.parent / ".config")
-os.environ["XKD_CONFIG"] = str(CONFIG)
+conf.hand_down(CONFIG)
 
 # Jobs find the library, this Python, and the config of this very invocation, whoever edits
 # config.yaml meanwhile. Inside a conda environment its own Python comes first.
-PYTHON = "" if "--sdm" in sys.argv else f"PATH={quote(str(Path(sys.executable).parent))}:$PATH "
+PYTHON = (
+    ""
+    if "--sdm" in sys.argv
+    else f"PATH={quote(str(Path(sys.executable).parent))}:$PATH "
+)
 shell.prefix(
     f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(CONFIG))} "
     f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}; "
@@ -93,7 +98,9 @@ def trials_of(wildcards):
 def trial_teachers_of(wildcards):
     """Manifests of the trials' teachers, who have not seen the hold-out images either."""
     search = settings_of(wildcards).search
-    taught = [PLAN.settings(cell).teacher for _, cell in search.trials] if search else []
+    taught = (
+        [PLAN.settings(cell).teacher for _, cell in search.trials] if search else []
+    )
     return sorted({str(LAYOUT.manifest(teacher.cell)) for teacher in taught if teacher})
 
 
@@ -140,3 +147,13 @@ def explanation_of(wildcards):
 
 def clustering_of(wildcards):
     return costs.clustering(settings_of(wildcards), SETTLED["clusters"])
+
+
+def outputs_of(*papers):
+    """Files of all items of these papers that are not optional."""
+    return [
+        path
+        for item in PLAN.items.values()
+        if item.entry["paper"] in papers and not item.optional
+        for path in LAYOUT.item(item.kind, item.name).values()
+    ]

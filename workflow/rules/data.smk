@@ -3,9 +3,6 @@ rule prepare:
     output:
         data=f"{ROOT}/data/{{dataset}}/data.safetensors",
         manifest=f"{ROOT}/data/{{dataset}}/manifest.json",
-    params:
-        settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
-        code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),
     log:
         f"logs/{PLAN.scale}/prepare/{{dataset}}.log",
     conda:
@@ -13,5 +10,8 @@ rule prepare:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
+        code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),
     shell:
         "python -m xkd prepare {wildcards.dataset} > {log} 2>&1"

@@ -5,9 +5,6 @@ rule reinforce:
         teacher=cell_of,
     output:
         f"{ROOT}/oracle/{{run}}/responses.json",
-    params:
-        settings=lambda wildcards: SETTLED["oracle_inputs"],
-        code=lambda wildcards: jobs.code_of_inspection("answers", settings_of(wildcards)),
     log:
         f"logs/{PLAN.scale}/reinforce/{{run}}.log",
     conda:
@@ -16,6 +13,11 @@ rule reinforce:
         gpu=lambda wildcards: questions_of(wildcards).gpu,
         mem_mb=lambda wildcards, attempt: attempt * questions_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * questions_of(wildcards).minutes,
+    params:
+        settings=lambda wildcards: SETTLED["oracle_inputs"],
+        code=lambda wildcards: jobs.code_of_inspection(
+            "answers", settings_of(wildcards)
+        ),
     shell:
         "python -m xkd reinforce {wildcards.run} > {log} 2>&1"
 
@@ -28,8 +30,6 @@ rule tabulate_teacher:
     output:
         table=temp(f"{ROOT}/teachers/{{run}}/{{reinforcement}}.npy"),
         header=temp(f"{ROOT}/teachers/{{run}}/{{reinforcement}}.json"),
-    params:
-        code=lambda wildcards: jobs.code_of_table(settings_of(wildcards)),
     log:
         f"logs/{PLAN.scale}/tabulate_teacher/{{run}}/{{reinforcement}}.log",
     conda:
@@ -38,6 +38,8 @@ rule tabulate_teacher:
         gpu=lambda wildcards: tabulation_of(wildcards).gpu,
         mem_mb=lambda wildcards, attempt: attempt * tabulation_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * tabulation_of(wildcards).minutes,
+    params:
+        code=lambda wildcards: jobs.code_of_table(settings_of(wildcards)),
     shell:
         "python -m xkd tabulate_teacher {wildcards.run} --reinforcement {wildcards.reinforcement}"
         " --threads {threads}"

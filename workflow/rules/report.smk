@@ -9,38 +9,30 @@ for item in PLAN.items.values():
             **jobs.item_inputs(PLAN, item, LAYOUT),
         output:
             **{
-                form: report(
-                    path,
-                    caption="../report/item.rst",
-                    category=item.entry["paper"],
-                    subcategory=item.entry["number"],
-                    labels={"item": item.entry["number"], "form": form},
+                form: (
+                    report(
+                        path,
+                        caption="../report/item.rst",
+                        category=item.entry["paper"],
+                        subcategory=item.entry["number"],
+                        labels={"item": item.entry["number"], "form": form},
+                    )
+                    if form in ("html", "png")
+                    else path
                 )
-                if form in ("html", "png")
-                else path
                 for form, path in LAYOUT.item(item.kind, item.name).items()
             },
+        log:
+            f"logs/{PLAN.scale}/{item.kind}/{item.name}.log",
+        localrule: True
+        conda:
+            "../../envs/xkd.yaml"
         params:
             item=jobs.item_description(PLAN, item),
             code=jobs.code_of_drawing(item),
-        log:
-            f"logs/{PLAN.scale}/{item.kind}/{item.name}.log",
-        conda:
-            "../../envs/xkd.yaml"
-        localrule: True
         script:
             # Formatted when the job runs, long after this loop has moved on.
             "../scripts/{params.item[kind]}/{params.item[script]}.py"
-
-
-def outputs_of(*papers):
-    """Files of all items of these papers that are not optional."""
-    return [
-        path
-        for item in PLAN.items.values()
-        if item.entry["paper"] in papers and not item.optional
-        for path in LAYOUT.item(item.kind, item.name).values()
-    ]
 
 
 rule le:

@@ -5,10 +5,6 @@ rule search:
         teachers=trial_teachers_of,
     output:
         f"{ROOT}/runs/{{cell}}/search.json",
-    params:
-        trials=lambda wildcards: trials_of(wildcards),
-        code=lambda wildcards: jobs.code_of_search(settings_of(wildcards)),
-        precision=SETTLED["engine"]["precision"],
     log:
         f"logs/{PLAN.scale}/search/{{cell}}.log",
     conda:
@@ -18,6 +14,10 @@ rule search:
         gpu=lambda wildcards: search_of(wildcards).gpu,
         mem_mb=lambda wildcards, attempt: attempt * search_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * search_of(wildcards).minutes,
+    params:
+        trials=lambda wildcards: trials_of(wildcards),
+        code=lambda wildcards: jobs.code_of_search(settings_of(wildcards)),
+        precision=SETTLED["engine"]["precision"],
     shell:
         "python -m xkd search {wildcards.cell} --threads {threads} > {log} 2>&1"
 
@@ -32,12 +32,6 @@ rule train:
         search=searches_of,
     output:
         f"{ROOT}/runs/{{cell}}/cell.json",
-    params:
-        seeds=lambda wildcards: settings_of(wildcards).seeds,
-        settings=lambda wildcards: settings_of(wildcards).slice(),
-        code=lambda wildcards: jobs.code_of_training(settings_of(wildcards)),
-        precision=SETTLED["engine"]["precision"],
-        table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
     log:
         f"logs/{PLAN.scale}/train/{{cell}}.log",
     conda:
@@ -47,5 +41,11 @@ rule train:
         gpu=lambda wildcards: training_of(wildcards).gpu,
         mem_mb=lambda wildcards, attempt: attempt * training_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * training_of(wildcards).minutes,
+    params:
+        seeds=lambda wildcards: settings_of(wildcards).seeds,
+        settings=lambda wildcards: settings_of(wildcards).slice(),
+        code=lambda wildcards: jobs.code_of_training(settings_of(wildcards)),
+        precision=SETTLED["engine"]["precision"],
+        table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
     shell:
         "python -m xkd train {wildcards.cell} --threads {threads} {params.table} > {log} 2>&1"

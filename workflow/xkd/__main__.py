@@ -4,7 +4,6 @@ Verbs parse, call and print; everything else lives in the modules they call, imp
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from xkd.plan import Plan
 from xkd.runs import Cell, Run
 from xkd.settings import CellSettings, Reinforcement
 
-FROZEN = os.environ.get("XKD_CONFIG", "config.yaml")  # the rules' jobs read the frozen config
+FROZEN = config.handed_down() or "config.yaml"  # the rules' jobs read the frozen config
 
 
 def prepare(plan: Plan, asked: argparse.Namespace) -> None:

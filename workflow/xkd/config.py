@@ -6,6 +6,7 @@ Imports no torch: Snakemake reads this at every start.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -102,6 +103,16 @@ def freeze(config: Mapping[str, Any], folder: Path) -> Path:
     if not path.exists():
         write_text(path, text)
     return path
+
+
+def hand_down(path: Path) -> None:
+    """Let the jobs of this process, on whatever machine, find the frozen config."""
+    os.environ["XKD_CONFIG"] = str(path)
+
+
+def handed_down() -> Path | None:
+    """The frozen config of the process that started this one, if one did."""
+    return Path(os.environ["XKD_CONFIG"]) if "XKD_CONFIG" in os.environ else None
 
 
 def validate(content: Any, schema: Mapping[str, Any], name: str, *where: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xkd import config as conf
 from xkd.plan import Item, Plan
-from xkd.provenance import PACKAGE, fingerprint, fingerprint_of_script
+from xkd.provenance import PACKAGE, docstring, fingerprint, fingerprint_of_script
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings, DatasetSettings, Reinforcement
 
@@ -108,6 +108,13 @@ def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     return files
 
 
+def protocol(item: Item) -> str:
+    """What the script's docstring says under `Protocol:`: split, epoch, seeds, averages."""
+    script = conf.SCRIPTS / item.kind / f"{item.script}.py"
+    text = docstring(script).partition("Protocol:")[2].partition("\n\n")[0]
+    return " ".join(text.split())
+
+
 def item_description(plan: Plan, item: Item) -> dict[str, Any]:
     """What a script is told about its item: the config entry, labels, scale, and the exact runs."""
     labels = {
@@ -119,6 +126,8 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         **item.entry,
         "kind": item.kind,
         "script": item.script,
+        "protocol": protocol(item),
+        "seeds": sorted({seed for _, seeds in item.runs for seed in seeds}),
         "scale": plan.scale,
         "replaced": plan.replace,
         "labels": labels,

@@ -109,6 +109,11 @@ def literals(module: str, class_name: str | None = None) -> dict[str, object]:
     return found
 
 
+def docstring(path: Path) -> str:
+    """Of a Python file; empty if it has none."""
+    return ast.get_docstring(_tree(path)) or ""
+
+
 def _declares_no_effect(tree: ast.Module) -> bool:
     return any(
         isinstance(node, ast.Assign)

@@ -1,6 +1,6 @@
 """LE, Table 1: what is in dark knowledge? Test accuracy of plain CNNs taught by CNN-10.
 
-Protocol: CIFAR-10 test split, last epoch; mean and sample s.d. over student seeds; one fixed
+Protocol: test split, last epoch; mean and sample s.d. over student seeds; one fixed
 teacher (A14).
 """
 

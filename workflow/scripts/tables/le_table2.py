@@ -1,7 +1,7 @@
 """LE, Table 2: test accuracy of regularised ResNets.
 
-Protocol: CIFAR-10 test split, last epoch; mean and sample s.d. over seeds; hyper-parameters at the
-paper's printed winners.
+Protocol: test split, last epoch; mean and sample s.d. over seeds. Hyper-parameters are searched on
+the hold-out split; columns with a value in brackets use the winner that the paper prints.
 """
 
 import pandas as pd

@@ -1,6 +1,6 @@
 """LE, Table 4: test accuracy of ResNets that learn from a peer of the same structure.
 
-Protocol: CIFAR-10 test split, last epoch; mean and sample s.d. over seeds; BAN of seed s learns
+Protocol: test split, last epoch; mean and sample s.d. over seeds; BAN of seed s learns
 from the CE run of seed s (A14), DML reports its first network (A30).
 """
 

@@ -1,6 +1,6 @@
 """LE, Table 5: test accuracy of ResNets that learn from a stronger teacher, ResNet26.
 
-Protocol: CIFAR-10 test split, last epoch; mean and sample s.d. over student seeds; one fixed
+Protocol: test split, last epoch; mean and sample s.d. over student seeds; one fixed
 teacher (A14); TAKD's assistant is trained once per seed.
 """
 

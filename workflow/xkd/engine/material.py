@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from xkd.artifacts import read_json
-from xkd.data.dataset import load
 from xkd.data import DATA, MANIFEST
+from xkd.data.dataset import load
 from xkd.data.stream import Resident
 from xkd.engine.runtime import Runtime
 from xkd.errors import Refused
