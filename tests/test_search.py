@@ -11,7 +11,7 @@ from xkd.__main__ import main
 from xkd.artifacts import digest, read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-CELL = "digits/mlp1024/dropout"
+CELL = "digits/mlp256/dropout"
 GRID = "experiments.le_table3=[{datasets: [mnist], networks: [mlp1024], methods: [dropout]}]"
 SETS = [GRID, "recipes.r_mlp={epochs: 2, search_epochs: 1}", "seeds=[3]"]
 

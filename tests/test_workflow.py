@@ -161,7 +161,7 @@ def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None
 
 
 def test_one_more_seed_trains_only_that_seed(project: Project) -> None:
-    target = "results/demo/runs/digits/mlp1024/ce/cell.json"
+    target = "results/demo/runs/digits/mlp256/ce/cell.json"
     folder = (project.folder / target).parent
     before = {p: p.stat().st_mtime_ns for p in folder.glob("seed*/weights.safetensors")}
     done = project.snakemake(target, *SMALL, "--config", "seeds=[0, 1, 2]")

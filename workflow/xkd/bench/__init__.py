@@ -1,10 +1,13 @@
 """`xkd bench`: how fast the engine is, beside loops written the way the field writes them."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
 from xkd.errors import Refused, unknown
+
+BUSY = 0.5  # processes that wait to run, on average of the last minute
 
 
 def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
@@ -32,6 +35,12 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
         raise Refused(unknown("row", strange[0], known))
     chosen = rows or [name for name, row in known.items() if not (quick and row.slow)]
     torch.set_num_threads(1)
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(
+            f"bench: the machine is busy (load {load:.1f}); ratios of processor time are still "
+            "fair, those of the wall are not",
+            file=sys.stderr,
+        )
     ground = Ground(runtime.device.type, QUICK if quick else FULL)
     about = {**report.machine(runtime), "how": (cuda if runtime.on_cuda else cpu).HOW}
     lines = []

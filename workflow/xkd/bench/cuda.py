@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from xkd.bench.cells import Watch, train
-from xkd.bench.ground import CIFAR10, LE_MLP, LE_RESNET, MLP, MNIST, RESNET20, Ground
+from xkd.bench.ground import MLP, RESNET20, Ground
 from xkd.bench.measuring import PEER, Figure, Spread, Target, compare, in_turns
 from xkd.bench.rows import Row
 from xkd.engine.options import EngineOptions
@@ -71,9 +71,8 @@ def five_seeds(
 
 def cell(ground: Ground, network: NetworkSettings) -> CellSettings:
     """Cross-entropy, five seeds."""
-    on_mnist = network is MLP
-    recipe, dataset = (LE_MLP, MNIST) if on_mnist else (LE_RESNET, CIFAR10)
-    return ground.settings("ce", network, replace(recipe, epochs=EPOCHS), dataset)
+    settings = ground.settings("ce", network)
+    return replace(settings, recipe=replace(settings.recipe, epochs=EPOCHS))
 
 
 def least_seconds(ground: Ground, settings: CellSettings) -> float:

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple, Protocol
 
 Step = Callable[[], object]
+Build = Callable[[], Step]  # makes a step in the process that will take it
 PEER = "peer"  # the side that the others are compared with
 
 
@@ -94,7 +95,7 @@ class Apart:
         build: makes the step, in the new process; it is taken once before any turn.
     """
 
-    def __init__(self, build: Callable[[], Step]) -> None:
+    def __init__(self, build: Build) -> None:
         context = get_context("fork")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, build), daemon=True)
@@ -118,7 +119,7 @@ class Apart:
         self._pipe.close()
 
 
-def _serve(pipe: Connection, build: Callable[[], Step]) -> None:
+def _serve(pipe: Connection, build: Build) -> None:
     step = build()
     step()
     gc.collect()
