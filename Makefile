@@ -8,7 +8,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default --cores $(CORES)
 
-.PHONY: help demo paper test test-slow bench lint format envs clean clean-results
+.PHONY: help demo paper test test-slow test-slurm bench lint format envs clean clean-results
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,6 +30,9 @@ test: $(BIN)/.developed ## default tests: no GPU, no download
 test-slow: $(BIN)/.developed ## the long tests as well
 	@$(BIN)/python -m pytest -m "slow or not slow"
 
+test-slurm: .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are
+	@.venv-slurm/bin/python -m pytest -m slurm -rs tests/slurm
+
 bench: $(BIN)/.installed ## time the engine against loops written the usual way
 	@$(BIN)/python -m xkd bench
 
@@ -46,7 +49,7 @@ envs: ## write envs/xkd.yaml, for conda, from the pins in envs/requirements.txt
 	@$(PYTHON) envs/conda.py > envs/xkd.yaml
 
 clean: ## remove the environment and caches; results stay
-	rm -rf .venv .pytest_cache .ruff_cache workflow/*.egg-info
+	rm -rf .venv .venv-slurm .pytest_cache .ruff_cache workflow/*.egg-info
 	find workflow tests -name __pycache__ -prune -exec rm -rf {} +
 
 clean-results: ## remove what was computed (results/reference stays)
@@ -65,4 +68,13 @@ $(BIN)/.installed: $(BIN)/python envs/requirements.txt
 
 $(BIN)/.developed: $(BIN)/.installed envs/development.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r envs/development.txt
+	@touch $@
+
+# Apart, because the plugin doubles the start of every snakemake; all other packages are shared.
+.venv-slurm/.installed: $(BIN)/.developed envs/slurm.txt
+	@$(BIN)/python -m venv .venv-slurm
+	@packages() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	echo "import site; site.addsitedir('$$(packages $(BIN)/python)')" \
+		> "$$(packages .venv-slurm/bin/python)/shared.pth"
+	@.venv-slurm/bin/python -m pip install --quiet --disable-pip-version-check -r envs/slurm.txt
 	@touch $@

@@ -36,7 +36,4 @@ onsuccess:
 
 
 onerror:
-    print(
-        "\nSome jobs failed; what had finished is kept. The logs named above say why.\n"
-        "After mending it, the same command continues where this one stopped."
-    )
+    print("\n".join(FAILURES.summary(sys.argv)), file=sys.stderr)

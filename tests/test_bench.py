@@ -180,14 +180,19 @@ def test_every_method_has_a_line_and_every_line_a_stage_of_its_own():
     assert measured | {"ce"} == set(methods.known())
 
 
-@pytest.mark.parametrize("name", ["le (grad_input)", "kd", "fitnet", "hint (first stage)"])
-def test_the_extra_time_of_a_method_is_measured_in_the_stage_that_is_named(ground, name):
-    target = Target(name, "CE", "cost")
-    assert list(rows.every_method(ground, {name: target})) == [name]
+@pytest.mark.parametrize("name", rows.METHODS)
+def test_every_line_of_the_methods_times_the_stage_that_it_names(ground, name):
     uses, stage, chosen = rows.METHODS[name]
     steps = ground.steps(ground.settings(uses, **chosen), stage=stage)
-    steps()
     assert steps.training.turn.stage == stage
+    weights = steps.training.turn.weights
+    assert ("kd" in weights) == (name in ("kd", "at", "sad") or name.endswith("second stage"))
+
+
+def test_the_extra_time_of_a_method_is_measured_against_cross_entropy(ground):
+    target = Target("hint", "CE", "cost")
+    figures = rows.every_method(ground, {"hint, second stage": target})
+    assert list(figures) == ["hint, second stage"]
 
 
 def test_a_cell_is_trained_as_a_whole_by_any_backend(ground):
@@ -198,6 +203,23 @@ def test_a_cell_is_trained_as_a_whole_by_any_backend(ground):
         cells.train(ground, settings, EngineOptions(backend, device="cpu", threads=2), watch)
         assert {seed: len(ends) for seed, ends in watch.ends.items()} == {0: 2, 1: 2}
         assert watch.seconds_after_first_epoch() > 0
+
+
+def test_a_cell_apart_is_timed_by_the_wall_and_its_failure_is_reported(ground):
+    settings = replace(ground.settings("ce"), seeds=(0,))
+    options = EngineOptions("loop", device="cpu")
+    assert cells.CellApart(ground, settings, options).turn(1) > 0
+    hopeless = replace(settings, recipe=replace(settings.recipe, lr=1e30))
+    with pytest.raises(RuntimeError, match="ended with status 1"):
+        cells.CellApart(ground, hopeless, options).turn(1)
+
+
+def test_a_cell_whose_memory_is_read_stops_after_some_steps():
+    scale = Scale(images=2000, scored=4, batch=2)  # 1,000 steps: too many for a test
+    process = cells.get_context("fork").Process(target=cells.train_briefly, args=(scale, 2))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def test_seconds_after_the_first_epoch_count_what_runs_at_once_only_once():
@@ -376,6 +398,16 @@ def test_the_bench_writes_what_was_asked_for_and_keeps_complete_files(monkeypatc
     partial_file = json.loads((tmp_path / "cpu-partial.json").read_text())
     assert [line["row"] for line in partial_file["lines"]] == ["slow"]
     assert (tmp_path / "cpu.json").read_bytes() == whole
+
+
+def test_what_the_machine_cannot_tell_is_said_and_left_out(monkeypatch, tmp_path, capsys, ground):
+    monkeypatch.setattr(cells.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(cells, "proportional_set", lambda process: 0)
+    for name in ("five_seeds", "memory"):
+        assert rows.ROWS[name](ground) == {}
+    assert bench.run("cpu", ["memory"], False, tmp_path) == 0
+    assert "memory cannot be measured on this machine (2, 5)" in capsys.readouterr().err
+    assert json.loads((tmp_path / "cpu-partial.json").read_text())["lines"] == []
 
 
 def test_an_unknown_row_is_refused_before_anything_is_measured(tmp_path):

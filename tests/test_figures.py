@@ -258,7 +258,7 @@ def test_named_pairs_are_framed_and_ranked():
     module = script("le_figure2")
     figure = module.draw([similarity()], item())
     frames = [patch.get_xy() for patch in figure.axes[0].patches]
-    assert frames == [(-0.5, 1.5), (1.5, -0.5)]
+    assert frames == [(0, 2), (2, 0)]  # lower corners of the cells (dog, cat) and (cat, dog)
     assert "Rank among 3 pairs. dog–cat: 1" in figure.axes[1].get_xlabel()
     assert module.measured([similarity()]).named.tolist() == [True, False, False]
     assert "0.00" in [text.get_text() for text in figure.axes[0].texts]  # no negative zero

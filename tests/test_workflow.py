@@ -149,7 +149,7 @@ def test_an_edited_figure_redraws_only_itself(project: Project) -> None:
 
 
 def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None:
-    planned = project.planned(*SMALL, "--config", "recipes={r_mlp: {lr: 0.02}}")
+    planned = project.planned(*SMALL, "--config", "recipes={r_mlp: {lr: 0.03}}")
     assert planned == {
         "train": 3,  # CE, LE(Grad) and LE-Permut on the perceptron
         "explain": 1,

@@ -99,6 +99,20 @@ class Project:
         found = sorted(self.folder.glob("held.*"))
         return {path.suffix[1:]: path.read_text() for path in found}
 
+    def status(self, cluster: Cluster) -> list[str]:
+        """The lines of `xkd status`."""
+        code = (
+            "from pathlib import Path; from xkd import config, plan, status;"
+            "asked = plan.Plan(config.load(Path('config.yaml')));"
+            "print(*status.status(asked, asked.layout()), sep='\\n')"
+        )
+        environment = {**cluster.environment, "PYTHONPATH": "workflow"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()
+
     def files(self, names: Iterable[str] = ("weights.safetensors", "history.csv")) -> dict:
         """Content of files that must not depend on when and where they were made."""
         root = self.folder / "results"
@@ -134,6 +148,11 @@ def small(config: dict) -> dict:
         "scales": {
             "demo": {
                 **config["scales"]["demo"],
+                "recipes": {
+                    **config["scales"]["demo"]["recipes"],
+                    "r_mlp": {"epochs": 8, "batch": 64, "lr": 0.05, "search_epochs": 2},
+                },
+                "replace": {"mnist": "digits", "cifar10": "digits", "resnet20": "resnet8"},
                 "oracle_inputs": {"gradient": [0, 0.2, 0.5]},
                 "clusters": {"points": 100, "embedding_seeds": 1, "gammas": [0, 0.5]},
             }

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Callable
 
 import pytest
+import yaml
 from cluster import Cluster
-from project import CELL, MANIFEST, Project, wait_for
+from project import CELL, HERE, MANIFEST, PROFILE, Project, wait_for
 
 States = Callable[[], dict[str, str]]
 FILES = ("weights.safetensors", "history.csv", "metrics.json", "predictions.npz")
@@ -64,7 +65,7 @@ def test_a_preempted_job_is_requeued_and_continues(
     spot = ("--default-resources", "slurm_partition=spot", "--retries", "0")
     snakemake = project.start(MANIFEST, *spot, cluster=cluster)
     (job,) = project.held()
-    cluster.run("sbatch", "--nodelist=n1", "--cpus-per-task=4", "--wrap=true")
+    cluster.run("sbatch", "--nodelist=n1", "--cpus-per-task=4", "--output=/dev/null", "--wrap=true")
     wait_for(lambda: states()[job] == "PENDING", project)
     assert checkpoint(project)
     project.release()
@@ -116,11 +117,14 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_continues(
     project.hold()
     snakemake = project.start(MANIFEST, cluster=cluster)
     (first,) = project.held()
+    told = project.status(cluster)[-1]
+    assert told.startswith(f"running: train {CELL}: 0 of 2 seeds done, SLURM job {first} on ")
     snakemake.send_signal(signal.SIGINT)
     status, printed = project.end(snakemake)
     assert status == 1, printed
     wait_for(lambda: states()[first] == "CANCELLED", project)
     assert checkpoint(project)
+    assert "seed 0 continues after epoch" in project.status(cluster)[-1]
     project.release()
     status, printed = project.run(MANIFEST, cluster=cluster)
     assert status == 0, printed
@@ -180,8 +184,13 @@ def test_a_config_edited_meanwhile_concerns_later_runs_only(
     try:
         snakemake = project.start(MANIFEST, cluster=cluster)
         wait_for(lambda: list(states().values()) == ["PENDING"], project)
+        assert f"queued: train {CELL}: SLURM job {next(iter(states()))}: PENDING" in "\n".join(
+            project.status(cluster)
+        )
         config = project.folder / "config.yaml"
-        config.write_text(config.read_text().replace("lr: 0.05", "lr: 0.5"))
+        content = yaml.safe_load(config.read_text())
+        content["scales"]["demo"]["recipes"]["r_mlp"]["lr"] = 0.5
+        config.write_text(yaml.safe_dump(content))
     finally:
         cluster.run("scontrol", "update", "nodename=n1,n2", "state=resume")
     status, printed = project.end(snakemake)
@@ -199,6 +208,10 @@ def test_a_job_that_fails_is_tried_three_times_and_no_more(
     status, printed = project.run(MANIFEST, cluster=cluster)
     assert status == 1
     assert list(states().values()) == ["FAILED"] * 3, printed
+    summary = printed[printed.index("1 job failed") :]
+    assert f"  train {CELL}: results/demo/data/digits/data.safetensors is damaged" in summary
+    assert f"[logs/demo/train/{CELL}.log]" in summary
+    assert f"to continue: {HERE / 'impatient.py'} --workflow-profile {PROFILE} " in summary
 
 
 def test_a_request_that_no_node_can_meet_ends_at_once_with_the_schedulers_reason(
@@ -207,7 +220,8 @@ def test_a_request_that_no_node_can_meet_ends_at_once_with_the_schedulers_reason
     greedy = ("--set-resources", "train:mem_mb=9999999")
     status, printed = project.run(MANIFEST, *greedy, cluster=cluster)
     assert status == 1
-    assert "Requested node configuration is not available" in printed
+    summary = printed[printed.index("1 job failed") :]
+    assert f"  train {CELL}: Memory specification can not be satisfied" in summary
     assert "RUNNING" not in states().values()
 
 

@@ -7,10 +7,12 @@ from shlex import quote
 from xkd import config as conf
 from xkd import costs, jobs
 from xkd.errors import Refused
+from xkd.failures import Failures
 from xkd.plan import Plan
 from xkd.runs import CELL, NAME, Cell, Run
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 
 def said_outside():
@@ -43,6 +45,8 @@ LAYOUT = PLAN.layout()
 ROOT = str(LAYOUT.root)
 CONFIG = conf.freeze(SETTLED, LAYOUT.root.parent / ".config")
 conf.hand_down(CONFIG)
+FAILURES = Failures()
+logger.addHandler(FAILURES)
 
 # Jobs find the library, this Python, and the config of this very invocation, whoever edits
 # config.yaml meanwhile. Inside a conda environment its own Python comes first.
@@ -111,14 +115,17 @@ def searches_of(wildcards):
 
 
 def tables_of(wildcards):
-    """The teacher's table of logits, where it pays to have one."""
+    """The teacher's table of logits, where it pays to have one.
+
+    Tables are temporary; making one again for one student does not call back the others.
+    """
     table = jobs.table(PLAN, settings_of(wildcards))
-    return [str(LAYOUT.table(*table))] if table else []
+    return [ancient(str(LAYOUT.table(*table)))] if table else []
 
 
 def headers_of(wildcards):
     """What the teacher's table says of itself."""
-    return [table.removesuffix(".npy") + ".json" for table in tables_of(wildcards)]
+    return [ancient(str(t).removesuffix(".npy") + ".json") for t in tables_of(wildcards)]
 
 
 # ---------------------------------------------------------------- what the jobs ask a scheduler for

@@ -135,6 +135,13 @@ def check(plan: Plan, asked: argparse.Namespace) -> None:
         print(f"  {item.name:24} {paper:18} {shown:4} runs shown")
 
 
+def status(plan: Plan, asked: argparse.Namespace) -> None:
+    """what is done, running, queued or failed, and why"""
+    from xkd.status import status
+
+    print("\n".join(status(plan, plan.layout(asked.results))))
+
+
 def where(plan: Plan, asked: argparse.Namespace) -> None:
     """say where tables, figures and the report are"""
     root = plan.layout(asked.results).root
@@ -143,6 +150,13 @@ def where(plan: Plan, asked: argparse.Namespace) -> None:
         print(f"{kind:8} {root / kind}/  ({count})")
     if (report := root / "report.html").exists():
         print(f"report   {report}")
+
+
+def bench(plan: Plan, asked: argparse.Namespace) -> int:
+    """how fast the engine is, beside loops written the way the field writes them"""
+    from xkd import bench
+
+    return bench.run(asked.device, asked.rows, asked.quick, asked.results / "bench")
 
 
 #: Verb -> what its argument is, or None where it takes none; and whether it computes on a device.
@@ -154,7 +168,9 @@ VERBS: dict[Callable[[Plan, argparse.Namespace], Any], tuple[str | None, bool]] 
     reinforce: ("run: a cell, then /seed<number>", True),
     cluster: ("run: a cell, then /seed<number>", False),
     explain: ("run: a cell, then /seed<number>", True),
+    bench: (None, True),
     check: (None, False),
+    status: (None, False),
     where: (None, False),
 }
 
@@ -173,6 +189,9 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
         if action in (train, search):
             verb.add_argument("--table", type=Path, help="what tabulate_teacher wrote")
+        if action is bench:
+            verb.add_argument("--rows", type=lambda names: names.split(","), help="a,b,...")
+            verb.add_argument("--quick", action="store_true", help="a look, no measurement")
         if action is tabulate_teacher:
             verb.add_argument("--reinforcement", default="gradient-0", help="e.g. gradient-0.5")
             verb.add_argument("--out", type=Path, required=True)

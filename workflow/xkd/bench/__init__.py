@@ -25,31 +25,37 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
 
     from xkd.bench import cuda, report
     from xkd.bench import rows as cpu
-    from xkd.bench.ground import FULL, QUICK, Ground
+    from xkd.bench.ground import QUICK, Ground
     from xkd.engine.options import EngineOptions
     from xkd.engine.runtime import Runtime
 
     runtime = Runtime.of(EngineOptions(device=device))
-    known = cuda.ROWS if runtime.on_cuda else cpu.ROWS
-    if strange := [name for name in rows or () if name not in known]:
-        raise Refused(unknown("row", strange[0], known))
-    chosen = rows or [name for name, row in known.items() if not (quick and row.slow)]
+    bench = cuda if runtime.on_cuda else cpu
+    if strange := [name for name in rows or () if name not in bench.ROWS]:
+        raise Refused(unknown("row", strange[0], bench.ROWS))
+    chosen = rows or [name for name, row in bench.ROWS.items() if not (quick and row.slow)]
     torch.set_num_threads(1)
     if (load := os.getloadavg()[0]) > BUSY:
-        print(
-            f"bench: the machine is busy (load {load:.1f}); ratios of processor time are still "
-            "fair, those of the wall are not",
-            file=sys.stderr,
+        say(
+            f"the machine is busy (load {load:.1f}); ratios of processor time are still fair, "
+            "those of the wall are not"
         )
-    ground = Ground(runtime.device.type, QUICK if quick else FULL)
-    about = {**report.machine(runtime), "how": (cuda if runtime.on_cuda else cpu).HOW}
+    ground = Ground(runtime.device.type, QUICK if quick else bench.SCALE)
+    about = {**report.machine(runtime), "how": bench.HOW}
     lines = []
     for name in chosen:
-        row = known[name]
-        for candidate, figure in row(ground).items():
+        row = bench.ROWS[name]
+        figures = row(ground)
+        if missing := row.targets.keys() - figures.keys():
+            say(f"{name} cannot be measured on this machine ({', '.join(sorted(missing))})")
+        for candidate, figure in figures.items():
             lines.append(report.Line(name, candidate, row.targets[candidate], figure))
-            print(report.spoken(lines[-1]), file=sys.stderr, flush=True)
+            say(report.spoken(lines[-1]))
     slug = re.sub(r"\W+", "-", runtime.describe().lower())
-    whole = not quick and set(chosen) == set(known)
+    whole = not quick and set(chosen) == set(bench.ROWS)
     report.write(out, slug if whole else f"{slug}-partial", about, lines)
     return 0
+
+
+def say(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)

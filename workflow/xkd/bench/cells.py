@@ -12,7 +12,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from xkd.bench.ground import RESNET8, RESNET20, Ground
+from xkd.bench.ground import RESNET8, RESNET20, Ground, Scale
 from xkd.bench.measuring import PEER, Figure, Spread, Target, compare, in_turns
 from xkd.engine import backends
 from xkd.engine.job import Job
@@ -53,10 +53,8 @@ def train(ground: Ground, settings: CellSettings, options: EngineOptions, watch:
     """All seeds, from their start to their files, or until SIGTERM."""
     runtime = Runtime.of(options)
     runtime.prepare()
-    material, teacher = (
-        ground.material(settings.dataset, runtime),
-        ground.teacher(settings, runtime),
-    )
+    material = ground.material(settings.dataset, runtime)
+    teacher = ground.teacher(settings, runtime)
     choice = backends.choose(options, len(settings.seeds), runtime.on_cuda)
     card: dict[str, Any] = {"engine": {"backend": choice.name}}
     with tempfile.TemporaryDirectory(prefix="xkd-bench-") as folder, Stop() as stop:
@@ -99,6 +97,8 @@ def start(*arguments: Any) -> ForkProcess:
 
 def five_on_two_cores(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
     """One-thread processes, two at a time, against one seed after another with two threads."""
+    if (os.cpu_count() or 1) < 2:
+        return {}
     small = ground.smaller(STEPS)
     settings = small.settings("ce", RESNET8)
     settings = replace(settings, recipe=replace(settings.recipe, epochs=1))
@@ -112,15 +112,36 @@ def five_on_two_cores(ground: Ground, targets: Mapping[str, Target]) -> dict[str
 
 
 def memory(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
-    """Most memory that a cell takes with its five processes at work, pages they share once."""
-    fresh = ground.fresh(scored=10_000)
-    settings = fresh.settings("ce", RESNET20)
-    options = EngineOptions("procs", device="cpu", threads=len(settings.seeds))
-    process, most = start(fresh, settings, options, StopsEarly(len(settings.seeds))), 0
-    while process.is_alive():
-        most = max(most, sum(map(proportional_set, family(process.pid))))
-        process.join(0.05)
-    return {name: Figure(Spread.of([most / 2**30]), 1) for name in targets}
+    """Most memory that five seeds take, as many at a time as a target's name says.
+
+    A page that processes share counts once.
+    """
+    if not proportional_set(os.getpid()):
+        return {}
+    scale = replace(ground.scale, scored=min(10_000, ground.scale.images))
+    figures = {}
+    for name in targets:
+        # Not forked: what this process holds is not the cell's.
+        process = get_context("spawn").Process(target=train_briefly, args=(scale, int(name)))
+        process.start()
+        most = 0
+        while process.is_alive():
+            most = max(most, sum(map(proportional_set, family(process.pid))))
+            process.join(0.05)
+        if process.exitcode:
+            raise RuntimeError(f"the process of a cell ended with status {process.exitcode}")
+        figures[name] = Figure(Spread.of([most / 2**30]), 1)
+    return figures
+
+
+def train_briefly(scale: Scale, at_once: int) -> None:
+    """Some steps of ResNet-20 on CIFAR-10."""
+    ground = Ground("cpu", scale)
+    settings = ground.settings("ce", RESNET20)
+    options = EngineOptions("procs", device="cpu", threads=at_once)
+    ground.warm(settings)
+    ground.pictures.cache_clear()  # a cell does not keep what it made its batches' source of
+    train(ground, settings, options, StopsEarly(at_once))
 
 
 class StopsEarly(Watch):

@@ -138,7 +138,7 @@ class Ground:
                 torch.arange(len(labels), device=runtime.device),
                 Scored(
                     "test",
-                    images[scored].to(runtime.device),
+                    images[scored].clone().to(runtime.device),
                     labels[scored].to(runtime.device),
                     Normalisation(dataset, *place),
                 ),
@@ -150,10 +150,6 @@ class Ground:
         """Another one, for epochs of some 128 images times `steps`."""
         batch = self.scale.batch or LE_RESNET.batch
         return Ground(self.device, replace(self.scale, images=batch * steps))
-
-    def fresh(self, scored: int) -> "Ground":
-        """Another one with nothing made yet."""
-        return Ground(self.device, replace(self.scale, scored=min(scored, self.scale.images)))
 
     def warm(self, settings: CellSettings) -> None:
         """Make images and table now, so that processes forked later share them."""

@@ -38,7 +38,7 @@ class Effort:
     turn: seconds of steps that every side gets in a round; one step where that takes longer
     """
 
-    seconds: float = 15.0
+    seconds: float = 12.0
     rounds: int = 5
     most: int = 50
     turn: float = 0.1

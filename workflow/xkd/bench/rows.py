@@ -1,26 +1,31 @@
 """What is measured on a CPU, row by row: whose steps are compared, and what the engine promises."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from xkd import methods
 from xkd.bench import cells, peers
-from xkd.bench.ground import MLP, ORACLE, RESNET8, RESNET20, Ground
-from xkd.bench.measuring import PEER, Apart, Build, Figure, Target, compare, in_turns
+from xkd.bench.ground import FULL, MLP, ORACLE, RESNET8, RESNET20, Ground
+from xkd.bench.measuring import PEER, Apart, Build, Effort, Figure, Target, compare, in_turns
 from xkd.bench.sides import engine, gathered, loaded, naive, ready
 from xkd.settings import NetworkSettings
 
 HOW = (
-    "Synthetic images, one thread. Every side has a process of its own, all take turns, and their "
+    "Synthetic images in batches of 128 on CIFAR (64 for teachers' tables) and 16 on MNIST; one "
+    "thread. Every side has a process of its own, all take turns, and their "
     "processor times are compared; where it says wall, the time on the clock."
 )
+SCALE = FULL
 Sides = Mapping[str, Build]
 
 
 @dataclass(frozen=True)
 class Row:
-    """How to find out about some targets: one figure for each. slow: not for a quick look."""
+    """How to find out about some targets: one figure for each, unless the machine cannot tell.
+
+    slow: not for a quick look
+    """
 
     measure: Callable[[Ground, Mapping[str, Target]], dict[str, Figure]]
     targets: Mapping[str, Target]
@@ -32,13 +37,13 @@ class Row:
 
 def contest(sides: Callable[[Ground], Sides]) -> Callable[..., dict[str, Figure]]:
     """A row's measurement, from its sides: the peer, and a candidate for every target."""
-    return lambda ground, targets: decide(ground, targets, sides(ground))
+    return lambda ground, targets: decide(ground.scale.effort, targets, sides(ground))
 
 
-def decide(ground: Ground, targets: Mapping[str, Target], sides: Sides) -> dict[str, Figure]:
+def decide(effort: Effort, targets: Mapping[str, Target], sides: Sides) -> dict[str, Figure]:
     """Time the sides, and compare."""
     apart = {name: Apart(build) for name, build in sides.items()}
-    return compare(in_turns(apart, ground.scale.effort), targets)
+    return compare(in_turns(apart, effort), targets)
 
 
 # ----------------------------------------------------------------------------------------- sides
@@ -101,6 +106,7 @@ def oracle_step(ground: Ground) -> Sides:
 
 def every_method(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
     """Each against cross-entropy, two processes at a time for memory's sake."""
+    effort = replace(ground.scale.effort, seconds=ground.scale.effort.seconds / 5)
     figures = {}
     for name, target in targets.items():
         uses, stage, options = METHODS[name]
@@ -108,21 +114,24 @@ def every_method(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Fig
             PEER: engine(ground, ground.settings("ce")),
             name: engine(ground, ground.settings(uses, **options), stage=stage),
         }
-        figures |= decide(ground, {name: target}, sides)
+        figures |= decide(effort, {name: target}, sides)
     return figures
 
 
 # ------------------------------------------------------------------------------------------ rows
 
 #: Name -> file of the method, stage, options: for every kind of step that there is.
-METHODS = {
-    **{name: (name, 0, {}) for name in methods.known() if name not in ("ce", "le", "hint", "fsp")},
+METHODS: dict[str, tuple[str, int, dict[str, str]]] = {
+    **{name: (name, 0, {}) for name in methods.known() if name not in ("ce", "fsp", "hint", "le")},
     **{
-        f"le ({explanation})": ("le", 0, {"explanation": explanation})
+        f"{name}, {stage} stage": (name, position, {})
+        for name in ("fsp", "hint")
+        for position, stage in enumerate(("first", "second"))
+    },
+    **{
+        f"le, {explanation}": ("le", 0, {"explanation": explanation})
         for explanation in ("gradcam", "gradcam_last_conv", "grad", "grad_input", "guided_bp")
     },
-    **{f"{name} (first stage)": (name, 0, {}) for name in ("fsp", "hint")},
-    **{f"{name} (then)": (name, 1, {}) for name in ("fsp", "hint")},
 }
 
 ROWS = {
@@ -181,7 +190,10 @@ ROWS = {
     ),
     "memory": Row(
         cells.memory,
-        {"procs": Target("five ResNet-20 on CIFAR-10", "all in memory at once", "memory", 3)},
+        {
+            "2": Target("five ResNet-20 on CIFAR-10", "two at a time", "memory", 3),
+            "5": Target("five ResNet-20 on CIFAR-10", "all at once", "memory"),
+        },
         slow=True,
     ),
     "methods": Row(

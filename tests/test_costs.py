@@ -1,0 +1,87 @@
+"""What jobs ask a scheduler for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xkd import config, costs
+from xkd.engine import memory
+from xkd.plan import Plan
+from xkd.runs import Cell
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINE = {"backend": "auto", "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def paper() -> Plan:
+    return Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Plan:
+    return Plan(config.load(ROOT / "config.yaml"))
+
+
+def cell(plan: Plan, text: str):
+    return plan.settings(Cell.parse(text))
+
+
+def test_resnet20_on_cifar_takes_the_arithmetic_that_is_known_of_it(paper):
+    network = cell(paper, "cifar10/resnet20/ce_student").network
+    dataset = paper.dataset("cifar10")
+    # He et al. 2016 count 41 million multiply-adds with shortcut A.
+    assert costs.forward_gflop(network, dataset) == pytest.approx(2 * 0.0406, rel=0.1)
+
+
+def test_every_training_of_the_papers_wants_a_gpu_and_none_of_the_demo_does(paper, demo):
+    assert {costs.training(s, ENGINE).gpu for s in paper.cells.values() if not s.holdout} == {1}
+    assert {costs.training(s, ENGINE).gpu for s in demo.cells.values()} == {0}
+
+
+@pytest.mark.parametrize("engine", [{"backend": "graph"}, {"precision": "tf32"}])
+def test_what_only_a_gpu_can_do_asks_for_one(demo, engine):
+    settings = next(iter(demo.cells.values()))
+    assert costs.training(settings, {**ENGINE, **engine}).gpu == 1
+
+
+def test_more_seeds_or_epochs_take_more_time_and_deeper_networks_more_memory(paper):
+    small, large = (cell(paper, f"cifar10/{name}/ce_student") for name in ("resnet20", "resnet110"))
+    time = [costs.training(s, ENGINE).minutes for s in (replace(small, seeds=(0,)), small, large)]
+    assert time == sorted(set(time))
+    assert costs.training(large, ENGINE).memory_mb > costs.training(small, ENGINE).memory_mb
+
+
+def test_a_search_takes_the_time_of_all_its_trials_and_the_memory_of_one(demo):
+    settings = next(settings for settings in demo.cells.values() if settings.search)
+    trials = [demo.settings(trial) for _, trial in settings.search.trials]
+    found = costs.search(trials, ENGINE)
+    assert found.minutes >= costs.STARTING + len(trials)
+    assert found.memory_mb == costs.training(trials[0], ENGINE).memory_mb
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cifar10/resnet14/ce", "mnist/mlp1024/ce", "cifar10/cnn8/ce", "cifar100/resnet56/ce_student"],
+)
+def test_the_engine_does_not_need_more_memory_than_a_job_asks_for(paper, text):
+    settings = cell(paper, text)
+    demand = costs.training(settings, ENGINE)
+    images = 1e6 * costs.images_mb(settings.dataset)
+    needed = memory.estimate(settings, None, images).total(demand.threads)
+    assert needed <= 1e6 * demand.memory_mb
+
+
+def test_time_for_clusters_grows_with_points_gammas_and_repetitions(paper):
+    settings = cell(paper, "cifar100/resnet20/ce_teacher")
+    clusters = paper.config["clusters"]
+    full = costs.clustering(settings, clusters)
+    assert full.gpu == 0
+    assert full.minutes > costs.clustering(settings, {**clusters, "points": 1000}).minutes
+
+
+def test_a_network_that_is_not_known_here_is_given_enough(paper):
+    settings = cell(paper, "cifar10/resnet20/ce_student")
+    strange = replace(settings, network=replace(settings.network, family="strange", options={}))
+    assert costs.training(strange, ENGINE).minutes > costs.training(settings, ENGINE).minutes
