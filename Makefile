@@ -8,10 +8,12 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default --cores $(CORES)
 
-.PHONY: help demo paper test test-slow test-slurm bench lint format envs clean clean-results
+.PHONY: help slurm demo paper test test-slow test-slurm bench lint format envs clean clean-results
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+slurm: .venv-slurm/.installed ## the same environment with Snakemake's SLURM plugin, in .venv-slurm
 
 demo: $(BIN)/.installed ## every table and figure on handwritten digits, and the report
 	@$(SNAKEMAKE) --quiet rules
@@ -30,7 +32,7 @@ test: $(BIN)/.developed ## default tests: no GPU, no download
 test-slow: $(BIN)/.developed ## the long tests as well
 	@$(BIN)/python -m pytest -m "slow or not slow"
 
-test-slurm: .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are
+test-slurm: $(BIN)/.developed .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are
 	@.venv-slurm/bin/python -m pytest -m slurm -rs tests/slurm
 
 bench: $(BIN)/.installed ## time the engine against loops written the usual way
@@ -71,7 +73,7 @@ $(BIN)/.developed: $(BIN)/.installed envs/development.txt
 	@touch $@
 
 # Apart, because the plugin doubles the start of every snakemake; all other packages are shared.
-.venv-slurm/.installed: $(BIN)/.developed envs/slurm.txt
+.venv-slurm/.installed: $(BIN)/.installed envs/slurm.txt
 	@$(BIN)/python -m venv .venv-slurm
 	@packages() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
 	echo "import site; site.addsitedir('$$(packages $(BIN)/python)')" \

@@ -178,3 +178,12 @@ def test_cells_shared_by_items_are_trained_once() -> None:
     shown = [cell for item in whole.items.values() for cell in item.cells]
     assert len(set(shown)) < len(shown)
     assert set(shown) <= set(whole.cells)
+
+
+def test_two_epochs_of_the_papers_are_a_sound_config() -> None:
+    import yaml
+
+    reduced = yaml.safe_load((ROOT / "tests" / "two_epochs.yaml").read_text())
+    whole = yaml.safe_load(CONFIG.read_text())
+    settled = conf.settle(whole, {**reduced, "scale": "paper"})
+    assert {cell.recipe.epochs for cell in Plan(settled).cells.values()} == {1, 2}

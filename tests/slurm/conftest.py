@@ -6,13 +6,22 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing
-from project import MANIFEST, Project
+from slurm_project import MANIFEST, Project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("slurm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    """Skips what cannot run here, and says what is missing."""
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip("snakemake-executor-plugin-slurm is not installed: run `make test-slurm`")
+    if problem := missing(accounting=False):
+        pytest.skip(f"no SLURM to test with: {problem}")
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +38,6 @@ def cluster_without_accounting() -> Iterator[Cluster]:
 def _cluster(accounting: bool) -> Iterator[Cluster]:
     if problem := missing(accounting):
         pytest.skip(f"no SLURM to test with: {problem}")
-    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-        pytest.skip("snakemake-executor-plugin-slurm is not installed: run `make test-slurm`")
     with Cluster(accounting) as cluster:
         yield cluster
 

@@ -117,15 +117,16 @@ def searches_of(wildcards):
 def tables_of(wildcards):
     """The teacher's table of logits, where it pays to have one.
 
-    Tables are temporary; making one again for one student does not call back the others.
+    Tables are temporary. When one is made again for one student, Snakemake calls its other students
+    back too; they find their seeds complete and train nothing.
     """
     table = jobs.table(PLAN, settings_of(wildcards))
-    return [ancient(str(LAYOUT.table(*table)))] if table else []
+    return [str(LAYOUT.table(*table))] if table else []
 
 
 def headers_of(wildcards):
     """What the teacher's table says of itself."""
-    return [ancient(str(t).removesuffix(".npy") + ".json") for t in tables_of(wildcards)]
+    return [table.removesuffix(".npy") + ".json" for table in tables_of(wildcards)]
 
 
 # ---------------------------------------------------------------- what the jobs ask a scheduler for

@@ -152,7 +152,10 @@ def small(config: dict) -> dict:
                     **config["scales"]["demo"]["recipes"],
                     "r_mlp": {"epochs": 8, "batch": 64, "lr": 0.05, "search_epochs": 2},
                 },
-                "replace": {"mnist": "digits", "cifar10": "digits", "resnet20": "resnet8"},
+                "replace": {
+                    **dict.fromkeys(("mnist", "cifar10", "cifar100"), "digits"),
+                    "resnet20": "resnet8",
+                },
                 "oracle_inputs": {"gradient": [0, 0.2, 0.5]},
                 "clusters": {"points": 100, "embedding_seeds": 1, "gammas": [0, 0.5]},
             }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 from cluster import Cluster
-from project import CELL, HERE, MANIFEST, PROFILE, Project, wait_for
+from slurm_project import CELL, HERE, MANIFEST, PROFILE, Project, wait_for
 
 States = Callable[[], dict[str, str]]
 FILES = ("weights.safetensors", "history.csv", "metrics.json", "predictions.npz")

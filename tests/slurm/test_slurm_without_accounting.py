@@ -1,7 +1,7 @@
 """A cluster without accounting, where `sacct` exists and answers nothing."""
 
 from cluster import Cluster
-from project import MANIFEST, Project, wait_for
+from slurm_project import MANIFEST, Project, wait_for
 
 
 def test_jobs_are_followed_to_their_end(

@@ -2,7 +2,7 @@
 
 import pytest
 from cluster import Cluster
-from project import Project
+from slurm_project import Project
 
 
 @pytest.fixture(scope="module")
