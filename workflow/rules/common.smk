@@ -165,3 +165,9 @@ def outputs_of(*papers):
         if item.entry["paper"] in papers and not item.optional
         for path in LAYOUT.item(item.kind, item.name).values()
     ]
+
+
+def script_of(name):
+    """The file that draws an item, relative to these rules."""
+    item = PLAN.items[name]
+    return f"../scripts/{item.kind}/{item.script}.py"

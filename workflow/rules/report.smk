@@ -1,6 +1,8 @@
 """One rule per item, named after it, so that `snakemake le_table6` draws just that one."""
 
 for item in PLAN.items.values():
+    # `script:` is read here, and again when the job runs, where Snakemake itself sets `rule`.
+    globals()["rule"] = item.name
 
     rule:
         name:
@@ -31,8 +33,7 @@ for item in PLAN.items.values():
             item=jobs.item_description(PLAN, item),
             code=jobs.code_of_drawing(item),
         script:
-            # Formatted when the job runs, long after this loop has moved on.
-            "../scripts/{params.item[kind]}/{params.item[script]}.py"
+            script_of(rule)
 
 
 rule le:
