@@ -35,6 +35,7 @@ rule explain:
         "../../envs/xkd.yaml"
     resources:
         gpu=lambda wildcards: explanation_of(wildcards).gpu,
+        device=lambda wildcards: device(explanation_of(wildcards)),
         mem_mb=lambda wildcards, attempt: attempt * explanation_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * explanation_of(wildcards).minutes,
     params:
@@ -45,4 +46,4 @@ rule explain:
             "explanations", settings_of(wildcards)
         ),
     shell:
-        "python -m xkd explain {wildcards.run} > {log} 2>&1"
+        "python -m xkd explain {wildcards.run} --device {resources.device} > {log} 2>&1"

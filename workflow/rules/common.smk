@@ -132,6 +132,11 @@ def headers_of(wildcards):
 # ---------------------------------------------------------------- what the jobs ask a scheduler for
 
 
+def device(demand):
+    """Where a job computes: what is too short to queue for a GPU leaves it to others."""
+    return "auto" if demand.gpu else "cpu"
+
+
 def training_of(wildcards):
     return costs.training(settings_of(wildcards), SETTLED["engine"])
 

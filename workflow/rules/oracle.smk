@@ -11,6 +11,7 @@ rule reinforce:
         "../../envs/xkd.yaml"
     resources:
         gpu=lambda wildcards: questions_of(wildcards).gpu,
+        device=lambda wildcards: device(questions_of(wildcards)),
         mem_mb=lambda wildcards, attempt: attempt * questions_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * questions_of(wildcards).minutes,
     params:
@@ -19,7 +20,7 @@ rule reinforce:
             "answers", settings_of(wildcards)
         ),
     shell:
-        "python -m xkd reinforce {wildcards.run} > {log} 2>&1"
+        "python -m xkd reinforce {wildcards.run} --device {resources.device} > {log} 2>&1"
 
 
 rule tabulate_teacher:
@@ -36,11 +37,12 @@ rule tabulate_teacher:
         "../../envs/xkd.yaml"
     resources:
         gpu=lambda wildcards: tabulation_of(wildcards).gpu,
+        device=lambda wildcards: device(tabulation_of(wildcards)),
         mem_mb=lambda wildcards, attempt: attempt * tabulation_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * tabulation_of(wildcards).minutes,
     params:
         code=lambda wildcards: jobs.code_of_table(settings_of(wildcards)),
     shell:
         "python -m xkd tabulate_teacher {wildcards.run} --reinforcement {wildcards.reinforcement}"
-        " --threads {threads}"
+        " --threads {threads} --device {resources.device}"
         " --out {output.table} > {log} 2>&1"

@@ -12,6 +12,7 @@ rule search:
     threads: lambda wildcards: search_of(wildcards).threads
     resources:
         gpu=lambda wildcards: search_of(wildcards).gpu,
+        device=lambda wildcards: device(search_of(wildcards)),
         mem_mb=lambda wildcards, attempt: attempt * search_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * search_of(wildcards).minutes,
     params:
@@ -19,7 +20,8 @@ rule search:
         code=lambda wildcards: jobs.code_of_search(settings_of(wildcards)),
         precision=SETTLED["engine"]["precision"],
     shell:
-        "python -m xkd search {wildcards.cell} --threads {threads} > {log} 2>&1"
+        "python -m xkd search {wildcards.cell} --threads {threads} --device {resources.device}"
+        " > {log} 2>&1"
 
 
 rule train:
@@ -39,6 +41,7 @@ rule train:
     threads: lambda wildcards: training_of(wildcards).threads
     resources:
         gpu=lambda wildcards: training_of(wildcards).gpu,
+        device=lambda wildcards: device(training_of(wildcards)),
         mem_mb=lambda wildcards, attempt: attempt * training_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * training_of(wildcards).minutes,
     params:
@@ -48,4 +51,5 @@ rule train:
         precision=SETTLED["engine"]["precision"],
         table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
     shell:
-        "python -m xkd train {wildcards.cell} --threads {threads} {params.table} > {log} 2>&1"
+        "python -m xkd train {wildcards.cell} --threads {threads} --device {resources.device}"
+        " {params.table} > {log} 2>&1"

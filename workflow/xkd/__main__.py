@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd import config
+from xkd.engine.lease import lease_gpu
 from xkd.errors import Refused
 from xkd.plan import Plan
 from xkd.runs import Cell, Run
@@ -206,6 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     try:
         plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
+        if getattr(asked, "device", "cpu") != "cpu":
+            lease_gpu(plan.config["engine"]["cells_per_gpu"])
         return asked.action(plan, asked) or 0
     except Refused as problem:
         print(f"xkd {asked.verb}: {problem}", file=sys.stderr)

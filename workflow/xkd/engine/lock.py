@@ -1,6 +1,7 @@
 """One writer per cell: a lock file with a heartbeat, so that orphaned jobs are noticed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -56,13 +57,14 @@ class Lock:
 
     def acquire(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        while not self._create():
+        with self._deciding():
             holder = self._read()
-            if holder is None:
-                continue  # released this very moment
-            if reason := self._alive(holder):
-                raise Refused(self._refusal(holder, reason))
-            self._break(holder)
+            if holder is not None:
+                if reason := self._alive(holder):
+                    raise Refused(self._refusal(holder, reason))
+                self.path.unlink(missing_ok=True)
+            if not self._create():
+                raise Refused(self._refusal(self._read() or {}, "came first"))
         self._thread.start()
 
     def release(self) -> None:
@@ -71,6 +73,22 @@ class Lock:
             self._thread.join()
         if self._is_ours():
             self.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """One at a time judges the holder, removes a dead one's lock and leaves its own.
+
+        The guard is the kernel's lock on a file that stays: nobody can die holding it. Where the
+        file system knows no such locks, two that break the same dead lock in the same millisecond
+        may both go on; the heartbeat ends one of them.
+        """
+        guard = os.open(self.path.with_name(f"{self.path.name}.guard"), os.O_RDWR | os.O_CREAT)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(guard)
 
     def _create(self) -> bool:
         """Appear whole or not at all: written aside, then linked, which fails if one is there."""
@@ -126,18 +144,6 @@ class Lock:
             return STALE
         finally:
             probe.unlink(missing_ok=True)
-
-    def _break(self, holder: dict) -> None:
-        """Remove the lock of a dead holder; put it back if another one appeared meanwhile."""
-        aside = self.path.with_name(f"{self.path.name}.{self.content['token']}.void")
-        try:
-            os.rename(self.path, aside)  # of several that try, one succeeds
-        except FileNotFoundError:
-            return
-        with contextlib.suppress(ValueError, OSError):
-            if json.loads(aside.read_text(encoding="utf-8")) != holder:
-                os.link(aside, self.path)
-        aside.unlink(missing_ok=True)
 
     def _refusal(self, holder: dict, reason: str) -> str:
         job, pid, host = holder.get("job"), holder.get("pid"), holder.get("host", "unknown")

@@ -27,6 +27,7 @@ class EngineOptions:
                order: results then agree with those of one thread only up to rounding
     checkpoint_minutes: at most this much work is lost when a job is killed
     teacher:   table (logits of every view, made beforehand), forward (a pass per step), or auto
+    cells_per_gpu: jobs that may share a GPU of a machine without a scheduler
     """
 
     backend: str = "auto"
@@ -37,6 +38,7 @@ class EngineOptions:
     threads_per_seed: int = 1
     checkpoint_minutes: float = 1.0
     teacher: str = "auto"
+    cells_per_gpu: int = 1
 
     def __post_init__(self) -> None:
         for option, known in (
@@ -47,7 +49,7 @@ class EngineOptions:
         ):
             if getattr(self, option) not in known:
                 raise Refused(unknown(f"engine {option}", getattr(self, option), known))
-        for option in ("threads", "threads_per_seed"):
+        for option in ("threads", "threads_per_seed", "cells_per_gpu"):
             if getattr(self, option) < 1:
                 raise Refused(f"engine {option} is {getattr(self, option)}; expected 1 or more")
         if self.checkpoint_minutes < 0:
