@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from xkd.artifacts import write_text
+from xkd.artifacts import read_json, write_text
 from xkd.errors import Refused, unknown
 from xkd.provenance import PACKAGE, literals
 
@@ -30,22 +30,30 @@ def load(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """
     path = Path(path)
     if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8"))
-    import yaml
-
+        return read_json(path)
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Refused(f"{path} is missing; run from the project's folder, or name it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise Refused(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Refused(f"{path} cannot be read: {problem}") from None
     overwrite: dict[str, Any] = {}
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals:
             raise Refused(f"'{item}': expected key=value, for example scale=paper")
-        merge(overwrite, nest(key, yaml.safe_load(value)))
-    return settle(config, overwrite, name=str(path))
+        merge(overwrite, nest(key, parse(value, f"'{item}'")))
+    return settle(parse(text, str(path)), overwrite, name=str(path))
+
+
+def parse(text: str, where: str) -> Any:
+    """YAML, safely. Raises Refused, with the place, for what is none."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date that is none
+        raise Refused(f"{where}: not valid YAML: {' '.join(str(problem).split())}") from None
 
 
 def nest(dotted: str, value: Any) -> dict[str, Any]:
@@ -57,13 +65,11 @@ def nest(dotted: str, value: Any) -> dict[str, Any]:
 
 def typed(value: Any) -> Any:
     """Numbers and truth values back from the strings that Snakemake makes of nested `--config`."""
-    import yaml
-
     if isinstance(value, Mapping):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return parse(value, f"--config '{value}'") if isinstance(value, str) else value
 
 
 def settle(

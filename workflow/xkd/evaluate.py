@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from xkd import networks
@@ -147,8 +147,13 @@ def load_predictions(path: Path) -> dict[str, NDArray]:
 
 def save_network(network: Network, path: Path) -> None:
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    save_tensors(weights, path)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """As safetensors. In bytes, since the library's own file writer hides why a disk refused."""
     with atomic(path) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(save(tensors))
 
 
 def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) -> Network:

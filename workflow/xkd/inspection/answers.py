@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from xkd.analysis.calibration import ece, reliability, top1
 from xkd.analysis.entropy import mean_entropy_bits
 from xkd.artifacts import atomic, digest, write_json
+from xkd.evaluate import save_tensors
 from xkd.inspection.preview import draw_preview
 from xkd.inspection.subject import BATCH, Subject
 from xkd.reinforce import reinforce
@@ -62,8 +62,7 @@ def ask_teacher(
                 images[split] = found["images"]
         if stored:
             path = folder / "images.safetensors"
-            with atomic(path) as temporary:
-                save_file(images, temporary)
+            save_tensors(images, path)
             digests[path.name] = digest(path)
             draw_preview(subject, reinforcement, folder / "preview.png")
         answers[str(reinforcement)] = {**scores, "digests": digests}
