@@ -4,6 +4,7 @@ Verbs parse, call and print; everything else lives in the modules they call, imp
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     from xkd.jobs import code_of_training
 
     layout = plan.layout(asked.results)
+    if settings.teacher:
+        for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
+            _trained(settings.teacher.cell.run(seed), plan, asked)
     return train_cell(
         settings,
         data=layout.data(settings.dataset.name),
@@ -71,13 +75,24 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     )
 
 
+def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
+    """Settings of a run that is to be used. Raises Refused if it was trained with others."""
+    from xkd.cards import require_settings
+    from xkd.search import decided
+
+    layout = plan.layout(asked.results)
+    settings = plan.settings(run.cell)
+    require_settings(layout.run(run), decided(settings, layout))
+    return settings
+
+
 def tabulate_teacher(plan: Plan, asked: argparse.Namespace) -> None:
     """a frozen teacher's logits for every augmented view, on x or on x*"""
     from xkd.engine.table import tabulate
 
     run = Run.parse(asked.subject)
     tabulate(
-        plan.settings(run.cell),
+        _trained(run, plan, asked),
         run,
         plan.layout(asked.results),
         Reinforcement.parse(asked.reinforcement),
@@ -93,7 +108,7 @@ def reinforce(plan: Plan, asked: argparse.Namespace) -> None:
 
     run, inputs = Run.parse(asked.subject), plan.config["oracle_inputs"]
     ask_teacher(
-        plan.settings(run.cell),
+        _trained(run, plan, asked),
         run,
         plan.layout(asked.results),
         plan.reinforcements(),
@@ -117,7 +132,7 @@ def explain(plan: Plan, asked: argparse.Namespace) -> None:
 
     run = Run.parse(asked.subject)
     explain_run(
-        plan.settings(run.cell),
+        _trained(run, plan, asked),
         run,
         plan.layout(asked.results),
         pairs=plan.config["class_pairs"].get(run.cell.dataset, []),
@@ -209,7 +224,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
         if getattr(asked, "device", "cpu") != "cpu":
             lease_gpu(plan.config["engine"]["cells_per_gpu"])
-        return asked.action(plan, asked) or 0
+        status = asked.action(plan, asked) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Refused as problem:
         print(f"xkd {asked.verb}: {problem}", file=sys.stderr)
         return 2

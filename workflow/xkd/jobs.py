@@ -5,6 +5,7 @@ The rules call these; nothing here computes results, and nothing imports torch.
 
 from typing import Any
 
+from xkd import cards
 from xkd import config as conf
 from xkd.plan import Item, Plan
 from xkd.provenance import PACKAGE, docstring, fingerprint, fingerprint_of_script
@@ -133,4 +134,5 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "labels": labels,
         "methods": list(dict.fromkeys(cell.method for cell in item.cells)),
         "runs": [[str(cell), list(seeds)] for cell, seeds in item.runs],
+        "settings": {str(cell): cards.expectation(plan.settings(cell)) for cell in item.cells},
     }
