@@ -2,7 +2,8 @@
 
 import pytest
 from cluster import Cluster
-from slurm_project import Project
+
+from small_project import Project
 
 
 @pytest.fixture(scope="module")
