@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xkd.engine.backends import loop
+from xkd.engine.backends import Choice, loop
 from xkd.engine.backends.cuda import Cuda, Uncapturable
 from xkd.engine.job import Job, Keeper
 from xkd.engine.stopping import Stopped
@@ -40,7 +40,7 @@ def train(job: Job) -> dict[int, str]:
             seats = _one_epoch(job, seats, failures)
     except Uncapturable as problem:
         job.progress.say(f"{problem}; steps run one by one instead")
-        job.card["engine"] |= {"backend": "loop", "why": str(problem)}
+        job.card["engine"] |= Choice("loop", str(problem)).describe()
         for seat in seats:
             seat.save()
         job.seeds = [seat.training.seed for seat in seats]
