@@ -82,7 +82,7 @@ class Plan:
         return self.cells[cell]
 
     def trainings(self, item: Item) -> set[Run]:
-        """Every run that an item rests on: those it shows, their teachers, the trials of searches."""
+        """Every run that an item rests on: the shown, their teachers, the trials of searches."""
         found: set[Run] = set()
         waiting = {Run(cell, seed) for cell, seeds in item.runs for seed in seeds}
         while waiting:
