@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from xkd.artifacts import write_text
+from xkd.artifacts import parse_yaml, write_text
 from xkd.errors import Refused, unknown
 from xkd.provenance import PACKAGE, literals
 
@@ -34,7 +34,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     import yaml
 
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(f"{path} is missing; run from the project's folder, or name it") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
@@ -44,7 +44,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals:
             raise Refused(f"'{item}': expected key=value, for example scale=paper")
-        merge(overwrite, nest(key, yaml.safe_load(value)))
+        merge(overwrite, nest(key, parse_yaml(value)))
     return settle(config, overwrite, name=str(path))
 
 
@@ -57,13 +57,11 @@ def nest(dotted: str, value: Any) -> dict[str, Any]:
 
 def typed(value: Any) -> Any:
     """Numbers and truth values back from the strings that Snakemake makes of nested `--config`."""
-    import yaml
-
     if isinstance(value, Mapping):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return parse_yaml(value) if isinstance(value, str) else value
 
 
 def settle(
@@ -157,9 +155,7 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return parse_yaml(SCHEMA.read_text(encoding="utf-8"))
 
 
 # ------------------------------------------------------------------- what modules say of themselves

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xkd import networks
 from xkd.analysis.calibration import ece, top1
-from xkd.artifacts import atomic, verify
+from xkd.artifacts import atomic, parse_yaml, verify
 from xkd.data.dataset import PreparedData
 from xkd.data.stream import Normalisation
 from xkd.errors import Refused
@@ -172,7 +172,7 @@ def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) 
 def weights_digest(run: Path) -> str:
     """SHA-256 of the weights, from the run card. Raises Refused when the run is not complete."""
     try:
-        card = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
+        card = parse_yaml((run / "run.yaml").read_text(encoding="utf-8"))
         return card["files"]["weights.safetensors"]
     except FileNotFoundError:
         raise Refused(f"{run} is not a complete run: run.yaml is missing; train its cell") from None

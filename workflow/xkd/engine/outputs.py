@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from xkd.artifacts import digest, read_json, write_json, write_text
+from xkd.artifacts import digest, parse_yaml, read_json, write_json, write_text
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
 from xkd.evaluate import metrics, predict, save_network, save_predictions
@@ -120,7 +120,7 @@ def _processor() -> str:
 def complete(folder: Path, expected: str) -> bool:
     """Whether the run is there, of this fingerprint, and every file as it was written."""
     try:
-        card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+        card = parse_yaml((folder / CARD).read_text(encoding="utf-8"))
         return card["fingerprint"] == expected and all(
             digest(folder / name) == found for name, found in card["files"].items()
         )
@@ -134,7 +134,7 @@ def write_manifest(settings: CellSettings, layout: Layout, parameters: int) -> N
     for seed in settings.seeds:
         folder = layout.run(Run(settings.cell, seed))
         try:
-            card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+            card = parse_yaml((folder / CARD).read_text(encoding="utf-8"))
         except OSError:
             raise Refused(f"{folder} is not complete: {CARD} is missing") from None
         runs[str(seed)] = {
