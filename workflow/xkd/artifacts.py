@@ -88,6 +88,16 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def parse_yaml(text: str) -> Any:
+    """As `yaml.safe_load`, by the C library where it is there: ten times faster.
+
+    Raises: yaml.YAMLError.
+    """
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:

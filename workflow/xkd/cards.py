@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xkd.artifacts import read_json, verify
+from xkd.artifacts import parse_yaml, read_json, verify
 from xkd.errors import Refused
 from xkd.settings import CellSettings
 
@@ -17,21 +17,29 @@ def plain(content: Any) -> Any:
     return json.loads(json.dumps(content))
 
 
+def read(folder: Path) -> dict[str, Any]:
+    """The card of a run. Raises Refused when the run is not complete, or its card is damaged."""
+    import yaml
+
+    try:
+        card = parse_yaml((folder / "run.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(
+            f"{folder} is not a complete run: run.yaml is missing; train its cell"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        card = None
+    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
+        raise Refused(f"{folder}/run.yaml is damaged; delete it and train its cell again")
+    return card
+
+
 def require_settings(folder: Path, settings: CellSettings) -> None:
     """See that a run was trained with these very settings.
 
     Raises: Refused, naming the first setting that differs, or if the run is not complete.
     """
-    import yaml
-
-    try:
-        card = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
-        found = card["settings"]
-    except FileNotFoundError:
-        raise Refused(f"{folder} is not complete: run.yaml is missing; train its cell") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        raise Refused(f"{folder}/run.yaml is damaged; delete it and train its cell again") from None
-    refuse_difference(found, settings.slice(), str(folder))
+    refuse_difference(read(folder).get("settings", {}), settings.slice(), str(folder))
 
 
 def expectation(settings: CellSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from xkd.artifacts import read_json, write_text
+from xkd.artifacts import parse_yaml, read_json, write_text
 from xkd.errors import Refused, unknown
 from xkd.provenance import PACKAGE, literals
 
@@ -51,7 +51,7 @@ def parse(text: str, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date that is none
         raise Refused(f"{where}: not valid YAML: {' '.join(str(problem).split())}") from None
 
@@ -152,7 +152,9 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
         "maximum": f"at most {limit}",
         "exclusiveMinimum": f"more than {limit}",
         "exclusiveMaximum": f"less than {limit}",
-        "pattern": "a name of lower-case letters, digits, '_' and '.'",
+        "pattern": "a name of lower-case letters, digits, '_' and '.'"
+        if "a-z" in str(limit)
+        else "a single line of text",
         "minItems": f"at least {limit} entries",
         "maxItems": f"at most {limit} entries",
         "uniqueItems": "no entry twice",
@@ -163,9 +165,7 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return parse_yaml(SCHEMA.read_text(encoding="utf-8"))
 
 
 # ------------------------------------------------------------------- what modules say of themselves

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from xkd import networks
+from xkd import cards, networks
 from xkd.analysis.calibration import ece, top1
 from xkd.artifacts import atomic, verify
 from xkd.data.dataset import PreparedData
@@ -176,10 +175,4 @@ def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) 
 
 def weights_digest(run: Path) -> str:
     """SHA-256 of the weights, from the run card. Raises Refused when the run is not complete."""
-    try:
-        card = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
-        return card["files"]["weights.safetensors"]
-    except FileNotFoundError:
-        raise Refused(f"{run} is not a complete run: run.yaml is missing; train its cell") from None
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise Refused(f"{run}/run.yaml is damaged; delete it and train its cell again") from None
+    return cards.read(run)["files"]["weights.safetensors"]

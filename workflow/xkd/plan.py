@@ -12,7 +12,7 @@ from typing import Any
 from xkd.checks import check_cell, check_names
 from xkd.errors import Refused
 from xkd.resolve import Resolver, Searched
-from xkd.runs import Cell, Layout
+from xkd.runs import Cell, Layout, Run
 from xkd.settings import (
     CellSettings,
     DatasetSettings,
@@ -80,6 +80,23 @@ class Plan:
         if cell not in self.cells:
             raise Refused(f"no experiment of {self.name} at scale {self.scale} has the cell {cell}")
         return self.cells[cell]
+
+    def trainings(self, item: Item) -> set[Run]:
+        """Every run that an item rests on: the shown, their teachers, the trials of searches."""
+        found: set[Run] = set()
+        waiting = {Run(cell, seed) for cell, seeds in item.runs for seed in seeds}
+        while waiting:
+            run = waiting.pop()
+            found.add(run)
+            settings, wanted = self.cells[run.cell], set()
+            if settings.teacher:
+                teacher = settings.teacher
+                wanted.add(Run(teacher.cell, teacher.seed_for(run.seed)))
+            if settings.search:
+                search = settings.search
+                wanted |= {Run(trial, search.seed) for _, trial in search.trials}
+            waiting |= wanted - found
+        return found
 
     def dataset(self, name: str) -> DatasetSettings:
         return self.resolver.dataset(name)

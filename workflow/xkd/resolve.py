@@ -1,7 +1,7 @@
 """From names in the config to settings: data sets, networks, recipes, methods. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from xkd import config as conf
@@ -29,6 +29,7 @@ class Resolver:
 
     config: Mapping[str, Any]
     name: str
+    _networks: dict[str, NetworkSettings] = field(default_factory=dict)
 
     def known(self, kind: str, name: object, among: Any, *where: str) -> None:
         """Refuse a name that is not there, with the nearest that is."""
@@ -48,6 +49,11 @@ class Resolver:
         )
 
     def network(self, name: str) -> NetworkSettings:
+        if name not in self._networks:
+            self._networks[name] = self._network(name)
+        return self._networks[name]
+
+    def _network(self, name: str) -> NetworkSettings:
         entry = dict(self.config["networks"][name])
         family = entry.pop("family")
         given = {key: v for key, v in entry.items() if key not in ("label", "recipe")}

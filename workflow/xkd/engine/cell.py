@@ -73,15 +73,16 @@ def train_cell(
             teachers = Teachers(settings, layout, table, material, runtime, options)
             choice = backends.choose(options, len(missing), runtime.on_cuda)
             _check_memory(settings, material, teachers, choice.at_once(len(missing), options))
+            job = Job(
+                settings, missing, layout, material, teachers, runtime, options, fingerprints,
+                _card(settings, runtime, options, teachers), progress, stop,
+            )  # fmt: skip
+            choice = backends.calibrated(choice, job)
+            job.card["engine"] |= choice.describe()
             progress.say(
                 f"training seeds {', '.join(map(str, missing))} by {choice.name} ({choice.why})"
                 + (f"; teacher {teachers.describe()}" if teachers.kind != "none" else "")
             )
-            card = _card(settings, runtime, options, choice, teachers)
-            job = Job(
-                settings, missing, layout, material, teachers, runtime, options, fingerprints,
-                card, progress, stop,
-            )  # fmt: skip
             try:
                 _train(job, choice)
             except Stopped as stopped:
@@ -136,16 +137,13 @@ def _card(
     settings: CellSettings,
     runtime: Runtime,
     options: EngineOptions,
-    choice: Choice,
     teachers: Teachers,
 ) -> dict[str, Any]:
-    """What the run cards say besides fingerprint, duration and files."""
+    """What the run cards say besides fingerprint, duration, files and the choice of backend."""
     return {
         "settings": plain(settings.slice()),
         "teacher": teachers.kind,
         "engine": {
-            "backend": choice.name,
-            "why": choice.why,
             "precision": options.precision,
             "compile": options.compile,
             "device": runtime.describe(),

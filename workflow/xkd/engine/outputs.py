@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from xkd import cards
 from xkd.artifacts import digest, read_json, write_json, write_text
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
@@ -120,11 +121,11 @@ def _processor() -> str:
 def complete(folder: Path, expected: str) -> bool:
     """Whether the run is there, of this fingerprint, and every file as it was written."""
     try:
-        card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+        card = cards.read(folder)
         return card["fingerprint"] == expected and all(
             digest(folder / name) == found for name, found in card["files"].items()
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (Refused, OSError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -133,10 +134,7 @@ def write_manifest(settings: CellSettings, layout: Layout, parameters: int) -> N
     runs = {}
     for seed in settings.seeds:
         folder = layout.run(Run(settings.cell, seed))
-        try:
-            card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
-        except OSError:
-            raise Refused(f"{folder} is not complete: {CARD} is missing") from None
+        card = cards.read(folder)
         runs[str(seed)] = {
             "fingerprint": card["fingerprint"],
             "metrics": read_json(folder / "metrics.json"),
