@@ -79,6 +79,22 @@ MISTAKES = {
     "normalisation of other channels": ("datasets.digits.mean=[0.1, 0.2]", "found 2 values"),
     "unknown published table": ("tables.le_table2.published=le_table9", "unknown published table"),
     "shell in a name": ("datasets={'x; rm -rf ~': {}}", "datasets"),
+    "shell in an item's name": (
+        "tables={'x; rm -rf ~': {paper: LE, number: '1', title: t, script: le_table2}}",
+        "tables: found 'x; rm -rf ~', expected a name of lower-case letters",
+    ),
+    "an item outside the results": (
+        "figures={../../etc: {paper: LE, number: '1', title: t, script: le_figure3}}",
+        "figures: found '../../etc', expected a name of lower-case letters",
+    ),
+    "a script from elsewhere": (
+        "tables.le_table2.script=../evil",
+        "tables.le_table2.script: found",
+    ),
+    "markup in a caption": (
+        'tables.le_table2.title="t\\n\\n.. raw:: html"',
+        "expected a single line of text",
+    ),
     "a gamma that nobody asks": ("clusters.gammas=[7]", "clusters.gammas: found 7"),
     "lookup without default": ("methods.le_grad.warmup={by: dataset, mnist: 1}", "no default"),
     "unknown backend": ("engine.backend=gpu", "engine.backend: found 'gpu', expected one of auto"),
