@@ -87,10 +87,7 @@ MISTAKES = {
         "figures={../../etc: {paper: LE, number: '1', title: t, script: le_figure3}}",
         "figures: found '../../etc', expected a name of lower-case letters",
     ),
-    "a script from elsewhere": (
-        "tables.le_table2.script=../evil",
-        "tables.le_table2.script: found",
-    ),
+    "a script from elsewhere": ("tables.le_table2.script=../evil", "script: found '../evil'"),
     "markup in a caption": (
         'tables.le_table2.title="t\\n\\n.. raw:: html"',
         "expected a single line of text",
