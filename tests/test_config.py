@@ -94,6 +94,12 @@ MISTAKES = {
     ),
     "a gamma that nobody asks": ("clusters.gammas=[7]", "clusters.gammas: found 7"),
     "lookup without default": ("methods.le_grad.warmup={by: dataset, mnist: 1}", "no default"),
+    "a lookup of nobody": (
+        "methods.le_grad.warmup={by: dataset, mnst: 1, default: 2}",
+        "methods.le_grad.warmup: unknown data set 'mnst'; did you mean 'mnist'?",
+    ),
+    "infinity": ("methods.kd.temperature=.inf", "temperature: found inf, expected a finite number"),
+    "pairs of no data set": ("class_pairs.cifar=[[a, b]]", "class_pairs: unknown data set 'cifar'"),
     "unknown backend": ("engine.backend=gpu", "engine.backend: found 'gpu', expected one of auto"),
     "depth of no ResNet": ("networks.resnet14.depth=15", "networks.resnet14.depth: found 15"),
 }

@@ -17,8 +17,11 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     for name, entry in config["networks"].items():
         resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
         resolver.network(name)
-    for name in config["methods"]:
+    for name, entry in config["methods"].items():
         resolver.declaration(name)
+        _check_lookups(resolver, entry, "methods", name)
+    for name in config.get("class_pairs", {}):
+        resolver.known("data set", name, config["datasets"], "class_pairs")
     for name, entry in config["recipes"].items():
         late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
         if late:
@@ -43,6 +46,19 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
                 where = (kind, name, "published")
                 resolver.known("published table", entry["published"], published, *where)
     _check_analyses(config, file)
+
+
+def _check_lookups(resolver: Resolver, value: Any, *where: str) -> None:
+    """Refuse `{by: network, resnet02: ...}`, which would silently fall to the default."""
+    if not isinstance(value, Mapping):
+        return
+    if "by" in value:
+        kind = "data set" if value["by"] == "dataset" else "network"
+        known = resolver.config["datasets" if value["by"] == "dataset" else "networks"]
+        for name in value.keys() - {"by", "default"}:
+            resolver.known(kind, name, known, *where)
+    for key, item in value.items():
+        _check_lookups(resolver, item, *where, str(key))
 
 
 def _check_dataset(dataset: DatasetSettings, file: str) -> None:

@@ -6,6 +6,7 @@ Imports no torch: Snakemake reads this at every start.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -125,9 +126,20 @@ def validate(content: Any, schema: Mapping[str, Any], name: str, *where: str) ->
     """Raise Refused for the first mismatch: `config.yaml: recipes.r_or.lr: found …, expected …`."""
     from jsonschema import Draft202012Validator
 
+    refuse_infinite(content, name, *where)
     problems = sorted(Draft202012Validator(schema).iter_errors(content), key=lambda e: list(e.path))
     if problems:
         raise Refused(f"{name}: {_one_line(problems[0], where)}")
+
+
+def refuse_infinite(content: Any, name: str, *where: str) -> None:
+    """Schemas let `.inf` and `.nan` pass for numbers. Raises Refused for the first."""
+    if isinstance(content, float) and not math.isfinite(content):
+        raise Refused(f"{name}: {'.'.join(where)}: found {content}, expected a finite number")
+    if isinstance(content, Mapping | list | tuple):
+        keyed = content.items() if isinstance(content, Mapping) else enumerate(content)
+        for key, value in keyed:
+            refuse_infinite(value, name, *where, str(key))
 
 
 def _one_line(problem: Any, where: tuple[str, ...]) -> str:

@@ -69,7 +69,7 @@ class Resolver:
         """The method's recipe, or else the network's; a trial may be cut short."""
         own = self.config["methods"][method].get("recipe")
         where = ("methods", method) if own else ("networks", network)
-        name = conf.look_up(own or self.config["networks"][network]["recipe"], names)
+        name = self._looked_up(own or self.config["networks"][network]["recipe"], names, *where)
         self.known("recipe", name, self.config["recipes"], *where, "recipe")
         entry = dict(self.config["recipes"][name])
         milestones = tuple(entry.pop("milestones", ()))
@@ -94,12 +94,8 @@ class Resolver:
             decided: value of the searched option; without it the first of the values stands in.
         """
         entry, declaration = self.config["methods"][name], self.declaration(name)
-        try:
-            given = conf.look_up(
-                {k: v for k, v in entry.items() if k not in ("label", "uses", "recipe")}, names
-            )
-        except Refused as problem:
-            raise Refused(f"{self.name}: methods.{name}: {problem}") from None
+        options = {k: v for k, v in entry.items() if k not in ("label", "uses", "recipe")}
+        given = {k: self._looked_up(v, names, "methods", name, k) for k, v in options.items()}
         searched = self._searched(name, given)
         factor = {"type": "number", "minimum": 0}
         weights = {term: {**factor, "default": w} for term, w in declaration["WEIGHTS"].items()}
@@ -117,6 +113,13 @@ class Resolver:
         needs = TeacherNeeds(declaration["TEACHER"], reinforcement)
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
+
+    def _looked_up(self, value: Any, names: Mapping[str, str], *where: str) -> Any:
+        """The value for one cell. Raises Refused, with the place, when there is none."""
+        try:
+            return conf.look_up(value, names)
+        except Refused as problem:
+            raise Refused(f"{self.name}: {'.'.join(where)}: {problem}") from None
 
     def _searched(self, name: str, given: Mapping[str, Any]) -> Searched | None:
         """The one option written as {search: [values]}."""
