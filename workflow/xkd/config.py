@@ -146,7 +146,9 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
         "maximum": f"at most {limit}",
         "exclusiveMinimum": f"more than {limit}",
         "exclusiveMaximum": f"less than {limit}",
-        "pattern": "a name of lower-case letters, digits, '_' and '.'",
+        "pattern": problem.schema.get(
+            "description", "a name of lower-case letters, digits, '_' and '.'"
+        ),
         "minItems": f"at least {limit} entries",
         "maxItems": f"at most {limit} entries",
         "uniqueItems": "no entry twice",

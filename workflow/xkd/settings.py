@@ -108,6 +108,17 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True)
+class WeightsFile:
+    """Weights that were trained elsewhere; see `xkd.foreign` and `xkd.engine.arrival`."""
+
+    file: str  # relative to the data root, or absolute
+    keys: str  # whose names its parameters have
+    expected_top1: float  # its accuracy on the test images, in [0, 1], as its authors say
+    url: str | None = None  # where it may be fetched
+    sha256: str | None = None  # the first digits of its digest
+
+
+@dataclass(frozen=True)
 class Search:
     """A hyper-parameter chosen on the hold-out split; its trials are cells of their own (A3)."""
 
@@ -118,23 +129,24 @@ class Search:
 
 @dataclass(frozen=True)
 class CellSettings:
-    """One training job: all seeds of a cell."""
+    """One training job: all seeds of a cell; or one file of weights that takes its place."""
 
     cell: Cell
     dataset: DatasetSettings
     network: NetworkSettings
-    recipe: Recipe
+    recipe: Recipe | None  # None where the weights come from a file
     method: MethodSettings
     teacher: TeacherSettings | None
     seeds: tuple[int, ...]
     holdout: bool = False  # train without the hold-out images and score on them, never on test
     search: Search | None = None  # before training, its winner goes into the method's options
+    weights: WeightsFile | None = None  # imported, not trained
 
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
         del content["seeds"], content["dataset"]["coarse"]
-        return content
+        return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
 
     def with_option(self, option: str, value: float) -> "CellSettings":
         """The same cell with one option of its method, or factor of a loss term, decided."""
