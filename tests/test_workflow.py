@@ -182,7 +182,7 @@ checkpoints:
   released:
     label: Released
     keys: repdistiller
-    files: { digits: { half_resnet8: { file: ../teacher.pth, expected_top1: %.4f } } }
+    files: { digits: { half_resnet8: { file: "%s", expected_top1: %.4f } } }
 teachers:
   oracle20: { network: resnet20, method: released }
 experiments:
@@ -195,8 +195,9 @@ def test_a_teacher_may_be_a_file(project: Project) -> None:
     folder = project.folder / "results/demo/runs/digits/half_resnet8/ce_teacher/seed0"
     top1 = json.loads((folder / "metrics.json").read_text())["top1"]
     weights = load_file(folder / "weights.safetensors")
-    torch.save({"model": weights}, project.folder / "teacher.pth")
-    (project.folder / "released.yaml").write_text(RELEASED % top1)
+    teacher = project.folder / "teacher.pth"
+    torch.save({"model": weights}, teacher)
+    (project.folder / "released.yaml").write_text(RELEASED % (teacher, top1), encoding="utf-8")
     student = "results/demo/runs/digits/half_resnet8/oracle/from-half_resnet8-released/cell.json"
     asked = [*SMALL, "released.yaml", "--", student, "oracle_figure4"]
     expected = {"import_weights": 1, "tabulate_teacher": 1, "train": 1}
@@ -206,7 +207,7 @@ def test_a_teacher_may_be_a_file(project: Project) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.planned(*asked) == {}
     weights["fc.bias"] += 1
-    torch.save({"model": weights}, project.folder / "teacher.pth")
+    torch.save({"model": weights}, teacher)
     assert project.planned(*asked) == expected | analysed
 
 

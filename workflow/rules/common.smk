@@ -11,6 +11,7 @@ from xkd.errors import Refused
 from xkd.failures import Failures
 from xkd.plan import Plan
 from xkd.runs import CELL, NAME, Cell, Run
+from xkd.settings import REINFORCEMENT
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -71,7 +72,7 @@ wildcard_constraints:
     cell=CELL,
     run=rf"{CELL}/seed\d+",
     dataset=NAME,
-    reinforcement=r"(gradient|sign|random)-[0-9.e+-]+",
+    reinforcement=REINFORCEMENT,
 
 
 def settings_of(wildcards):

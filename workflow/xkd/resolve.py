@@ -126,10 +126,7 @@ class Resolver:
             chosen = dict(given)
             filled = conf.fill(chosen.pop("weights"), weights, self.name, *where, "weights")
             options = conf.fill(chosen, declaration["OPTIONS"], self.name, *where)
-        reinforcement = None
-        if "gamma" in options:
-            reinforcement = Reinforcement(float(options["gamma"]), options.get("kind", "gradient"))
-        needs = TeacherNeeds(declaration["TEACHER"], reinforcement)
+        needs = TeacherNeeds(declaration["TEACHER"], Reinforcement.of(options))
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
 

@@ -1,10 +1,15 @@
 """Everything a cell needs to know, resolved from the config into plain values; imports no torch."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from xkd.errors import Refused
 from xkd.runs import Cell
+
+#: Names of reinforcements: kind, gamma, steps, clipped.
+REINFORCEMENT = r"(gradient|sign|random)-(\d[0-9.]*(?:e[+-]\d+)?)(?:-(\d+)steps)?(-clipped)?"
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,32 @@ class Reinforcement:
 
     gamma: float  # sign: in normalised input units; else in units of 1/64 per sample (A44)
     kind: Literal["gradient", "sign", "random"] = "gradient"
+    steps: int = 1
+    clip: bool = False  # after every step, to what black and white are
 
     def __str__(self) -> str:
-        return f"{self.kind}-{self.gamma:g}"
+        steps = f"-{self.steps}steps" if self.steps > 1 else ""
+        return f"{self.kind}-{self.gamma:g}{steps}{'-clipped' if self.clip else ''}"
 
     @classmethod
     def parse(cls, text: str) -> "Reinforcement":
         """The inverse of `str`. Raises Refused when `text` is no reinforcement."""
-        kind, _, gamma = text.partition("-")
-        try:
-            return cls(float(gamma), kind)
-        except ValueError:
-            raise Refused(f"'{text}' is no reinforcement; expected, say, gradient-0.5") from None
+        found = re.fullmatch(REINFORCEMENT, text)
+        if not found:
+            raise Refused(
+                f"'{text}' is no reinforcement; expected, say, gradient-0.5, sign-0.01 or "
+                "gradient-0.5-2steps-clipped"
+            )
+        kind, gamma, steps, clip = found.groups()
+        return cls(float(gamma), kind, int(steps or 1), bool(clip))
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Reinforcement | None":
+        """What a method's options ask for; nothing, if they have no `gamma`."""
+        if options.get("gamma") is None:
+            return None
+        asked = {key: options[key] for key in ("kind", "steps", "clip") if key in options}
+        return cls(float(options["gamma"]), **asked)
 
 
 @dataclass(frozen=True)
