@@ -38,7 +38,11 @@ def read_plan():
                 conf.merge(dict(config), said_outside()), said_outside()
             )
         plan = Plan(settled)
-        return settled, plan, conf.freeze(settled, plan.layout().root.parent / ".config")
+        return (
+            settled,
+            plan,
+            conf.freeze(settled, plan.layout().root.parent / ".config"),
+        )
     except Refused as problem:
         raise WorkflowError(str(problem)) from None
 
