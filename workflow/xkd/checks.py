@@ -91,6 +91,11 @@ def _check_analyses(config: Mapping[str, Any], file: str) -> None:
                 f"{file}: {where}: found {min(missing):g}, expected values of "
                 "oracle_inputs.gradient"
             )
+    if clusters["points"] <= clusters["perplexity"]:
+        raise Refused(
+            f"{file}: clusters.points: found {clusters['points']}, expected more than "
+            f"{clusters['perplexity']:g}, the perplexity"
+        )
     if missing := set(clusters["splits"]) - set(inputs["splits"]):
         raise Refused(
             f"{file}: clusters.splits: found '{min(missing)}', expected some of "

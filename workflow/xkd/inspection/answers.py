@@ -65,6 +65,7 @@ def ask_teacher(
             with atomic(path) as temporary:
                 save_file(images, temporary)
             digests[path.name] = digest(path)
+        if reinforcement.gamma:
             draw_preview(subject, reinforcement, folder / "preview.png")
         answers[str(reinforcement)] = {**scores, "digests": digests}
         plain = answers.get("gradient-0", scores)
