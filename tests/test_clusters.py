@@ -1,6 +1,11 @@
 """What `xkd cluster` leaves: rows and embeddings for every split and γ, the same on any cores."""
 
 import csv
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +121,41 @@ def test_answers_that_are_missing_or_damaged_are_refused(layout: Layout) -> None
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(Refused, match=r"test\.npz is damaged"):
         cluster_answers(RUN, layout, **ASKED)
+
+
+def children(parent: int) -> list[int]:
+    """Processes that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def alive(process: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.faults
+def test_processes_end_with_the_one_that_started_them(layout: Layout) -> None:
+    asked = {**ASKED, "embedding_seeds": 500}
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from pathlib import Path; from xkd.runs import Layout, Run\n"
+        "from xkd.inspection.clusters import cluster_answers\n"
+        f"cluster_answers(Run.parse('{RUN}'), Layout(Path({str(layout.root)!r})), "
+        f"**{asked!r}, threads=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout.readline()  # a first cloud is done, so the workers are there
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    end = time.monotonic() + 30
+    while any(map(alive, workers)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(map(alive, workers))

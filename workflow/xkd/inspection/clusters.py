@@ -1,9 +1,11 @@
 """How a teacher's logits cluster as its inputs are reinforced: Oracle, Figures 3 and 4."""
 
 import csv
+import signal
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +60,7 @@ def cluster_answers(
     work = (delayed(cluster)(folder, responses, *cloud, points, perplexity) for cloud in clouds)
     rows: list[dict[str, object]] = []
     arrays: dict[str, NDArray] = {}
+    signal.signal(signal.SIGTERM, _leave)
     done = Parallel(n_jobs=threads, return_as="generator")(work)
     for (split, reinforcement, seed), found in zip(clouds, done, strict=True):
         rows += found.rows
@@ -81,6 +84,11 @@ def cluster_answers(
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End by an exception, on which joblib ends its processes; they would outlive a mere death."""
+    raise SystemExit(128 + number)
 
 
 def cluster(
