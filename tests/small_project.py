@@ -57,15 +57,19 @@ class Project:
         profile: str | None = PROFILE,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen:
-        """Snakemake, on a cluster or here; what it prints goes to the file `printed`."""
+        """Snakemake, on a cluster or here; what it prints goes to the file `printed`.
+
+        Args:
+            environment: all of it; on a cluster, what to add to the cluster's.
+        """
         command = [sys.executable]
         if cluster is None:
             command += ["-m", "snakemake", "--workflow-profile", LOCAL, "--cores", "2"]
         else:
             command += [str(IMPATIENT)]
             command += ["--workflow-profile", profile, "--latency-wait", "10"] if profile else []
-        if environment is None:
-            environment = dict(cluster.environment if cluster else os.environ)
+        if cluster or environment is None:
+            environment = dict(cluster.environment if cluster else os.environ) | (environment or {})
             environment.pop("PYTHONPATH", None)
         with (self.folder / "printed").open("w") as printed:
             return subprocess.Popen(
