@@ -22,6 +22,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         _check_lookups(resolver, entry, "methods", name)
     for name in config.get("class_pairs", {}):
         resolver.known("data set", name, config["datasets"], "class_pairs")
+    for name, entry in resolver.checkpoints.items():
+        _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["recipes"].items():
         late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
         if late:
@@ -59,6 +61,21 @@ def _check_lookups(resolver: Resolver, value: Any, *where: str) -> None:
             resolver.known(kind, name, known, *where)
     for key, item in value.items():
         _check_lookups(resolver, item, *where, str(key))
+
+
+def _check_checkpoint(resolver: Resolver, name: str, files: Mapping[str, Any]) -> None:
+    where = ("checkpoints", name)
+    if name in resolver.config["methods"]:
+        raise Refused(
+            f"{resolver.name}: checkpoints.{name}: a method has this name too, and both would "
+            "share folders; choose another"
+        )
+    for dataset, networks in files.items():
+        resolver.known("data set", dataset, resolver.config["datasets"], *where, "files")
+        for network in networks:
+            resolver.known(
+                "network", network, resolver.config["networks"], *where, "files", dataset
+            )
 
 
 def _check_dataset(dataset: DatasetSettings, file: str) -> None:
