@@ -6,6 +6,7 @@ Bits depend on the number of threads, and threads that wait for each other on a 
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def project(reference: Project, tmp_path: Path) -> Project:
+def project(reference: Project, tmp_path: Path) -> Iterator[Project]:
     """A project in which nothing is left to do but to train and what follows."""
-    return Project(tmp_path / "ein Projekt é", reference)
+    made = Project(tmp_path / "ein Projekt é", reference)
+    yield made
+    made.abandon()

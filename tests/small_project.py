@@ -35,6 +35,7 @@ class Project:
 
     def __init__(self, folder: Path, base: "Project | None" = None) -> None:
         self.folder = folder
+        self.started: list[subprocess.Popen] = []
         source = base.folder if base else ROOT
         for name in ("workflow", "envs"):
             hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -57,18 +58,22 @@ class Project:
         profile: str | None = PROFILE,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen:
-        """Snakemake, on a cluster or here; what it prints goes to the file `printed`."""
+        """Snakemake, on a cluster or here; what it prints goes to the file `printed`.
+
+        Args:
+            environment: all of it; on a cluster, what to add to the cluster's.
+        """
         command = [sys.executable]
         if cluster is None:
             command += ["-m", "snakemake", "--workflow-profile", LOCAL, "--cores", "2"]
         else:
             command += [str(IMPATIENT)]
             command += ["--workflow-profile", profile, "--latency-wait", "10"] if profile else []
-        if environment is None:
-            environment = dict(cluster.environment if cluster else os.environ)
+        if cluster or environment is None:
+            environment = dict(cluster.environment if cluster else os.environ) | (environment or {})
             environment.pop("PYTHONPATH", None)
         with (self.folder / "printed").open("w") as printed:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*command, *arguments],
                 cwd=self.folder,
                 env=environment,
@@ -78,6 +83,15 @@ class Project:
                 # A shell's background jobs ignore Ctrl-C, and so would all that they start.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
+        self.started.append(process)
+        return process
+
+    def abandon(self) -> None:
+        """End whatever was started and still runs, for a test that failed in the midst of it."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def run(self, *arguments: str, **where: Any) -> tuple[int, str]:
         """As `start`, and wait; exit status and what was printed."""

@@ -9,6 +9,7 @@ import fake_cells
 from fake_cells import RECIPE, cell, train
 from xkd import cards, config
 from xkd.errors import Refused
+from xkd.inspection.explanations import explain_run
 from xkd.jobs import item_description
 from xkd.plan import Plan
 from xkd.report import results
@@ -73,6 +74,15 @@ def test_every_item_expects_of_its_cells_what_they_are_trained_with() -> None:
     plan = Plan(config.load(ROOT / "config.yaml"))
     for shown in plan.items.values():
         asked = item_description(plan, shown)["settings"]
-        assert asked.keys() == {str(one) for one in shown.cells}
+        assert asked.keys() >= {str(one) for one in shown.cells}
         for one in shown.cells:
-            assert asked[str(one)]["recipe"]["lr"] == plan.cells[one].recipe.lr
+            settings = plan.cells[one]
+            assert asked[str(one)]["recipe"]["lr"] == settings.recipe.lr
+            assert settings.teacher is None or str(settings.teacher.cell) in asked
+
+
+def test_a_pair_of_classes_that_the_data_have_not_is_refused_by_name(layout: Layout) -> None:
+    message = r"class_pairs.stripes: unknown class 'cc'; did you mean 'c'\?"
+    with pytest.raises(Refused, match=message):
+        explain_run(SETTINGS, Run(SETTINGS.cell, 0), layout, pairs=[["a", "cc"]])
+    assert not layout.explanations(Run(SETTINGS.cell, 0)).exists()

@@ -62,7 +62,7 @@ def misspell_a_value(parent: Any, key: Any, draw: random.Random) -> bool:
 
 
 def change_a_type(parent: Any, key: Any, draw: random.Random) -> bool:
-    wrong = ["fast", [], {}, None, [["a"]], {"b": 1}, 0.123, True]
+    wrong = ["fast", [], {}, None, [["a"]], {"b": 1}, True]
     parent[key] = draw.choice([other for other in wrong if type(other) is not type(parent[key])])
     return True
 

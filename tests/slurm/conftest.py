@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, missing
 
+from small_project import Project
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -42,10 +44,12 @@ def _cluster(accounting: bool) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def states(cluster: Cluster) -> Callable[[], dict[str, str]]:
-    """Job -> state, of the jobs that began in this test."""
+def states(cluster: Cluster, project: Project) -> Iterator[Callable[[], dict[str, str]]]:
+    """Job -> state, of the jobs that began in this test; none of them outlives it."""
     before = set(_states(cluster))
-    return lambda: {job: state for job, state in _states(cluster).items() if job not in before}
+    yield lambda: {job: state for job, state in _states(cluster).items() if job not in before}
+    project.abandon()
+    cluster.cancel()
 
 
 def _states(cluster: Cluster) -> dict[str, str]:

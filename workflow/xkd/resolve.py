@@ -34,7 +34,7 @@ class Resolver:
 
     def known(self, kind: str, name: object, among: Any, *where: str) -> None:
         """Refuse a name that is not there, with the nearest that is."""
-        if name not in among:
+        if not isinstance(name, str) or name not in among:
             place = ".".join(map(str, where)) or kind
             raise Refused(f"{self.name}: {place}: {unknown(kind, name, among)}")
 
@@ -146,7 +146,7 @@ class Resolver:
         if not found:
             return None
         values = places[found[0]]["search"]
-        numbers = isinstance(values, list) and all(isinstance(v, int | float) for v in values)
+        numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
         if len(found) > 1 or not numbers or len(values) < 2:
             raise Refused(
                 f"{self.name}: methods.{name}.{found[-1]}: found {places[found[-1]]}, expected one "
