@@ -9,6 +9,7 @@ import pytest
 from xkd import config as conf
 from xkd import jobs
 from xkd.errors import Refused
+from xkd.jobs import item_description
 from xkd.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -354,3 +355,17 @@ def test_every_oracle_item_is_there_and_looks_at_its_files() -> None:
         assert "responses" in items[name].needs
     for name in ("oracle_figure3", "oracle_figure4"):
         assert "clusters" in items[name].needs
+
+
+def test_data_sets_that_are_left_out_take_their_rows_along_and_are_named() -> None:
+    whole, less = plan("scale=paper"), plan("scale=paper", "without=[cifar10]")
+    assert not [cell for cell in less.cells if cell.dataset == "cifar10"]
+    kept = {cell for cell in whole.cells if cell.dataset != "cifar10"}
+    assert kept == less.cells.keys()
+    assert "le_table2" not in less.items, "nothing is left of it"
+    assert less.items["le_table6"].left_out == ("cifar10",)
+    described = item_description(less, less.items["le_table6"])
+    assert described["left_out"] == ["CIFAR-10"]
+    assert less.items["le_table3"] == whole.items["le_table3"]
+    with pytest.raises(Refused, match=r"without: unknown data set 'cifar1'; did you mean"):
+        plan("without=[cifar1]")

@@ -14,6 +14,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     config, file = resolver.config, resolver.name
     for name in config["datasets"]:
         _check_dataset(resolver.dataset(name), file)
+    for name in config.get("without", ()):
+        resolver.known("data set", name, config["datasets"], "without")
     for name, entry in config["networks"].items():
         resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
         resolver.network(name)
