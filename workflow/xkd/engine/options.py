@@ -1,5 +1,7 @@
 """How to train: backend, precision, threads, checkpoints. Never what; imports no torch."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -66,3 +68,8 @@ class EngineOptions:
             if name not in known:
                 raise Refused(unknown("engine option", name, known))
         return cls(**given)
+
+
+def team_size(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes torchrun started together with this one; 1 without torchrun."""
+    return int(environment.get("WORLD_SIZE", "1"))
