@@ -128,7 +128,7 @@ def test_what_is_missing_is_named(root):
         path.unlink()
     with pytest.raises(Refused, match=r"train has no picture of 1 class \(n02\)"):
         prepare(SETTINGS, root, root / "out")
-    with pytest.raises(Refused, match="val has 2 class folders .* the config says classes: 1000"):
+    with pytest.raises(Refused, match=r"val has 2 class folders .* the config says classes: 1000"):
         prepare(replace(SETTINGS, classes=1000), root, root / "out")
 
 
