@@ -81,8 +81,7 @@ def cell(
     """A cell of the striped data; methods that need a teacher get the one of `teacher()`."""
     method = methods.load(uses)
     options = options_of(uses, **chosen)
-    gamma = options.get("gamma")
-    reinforcement = None if gamma is None else Reinforcement(gamma, options.get("kind", "gradient"))
+    reinforcement = Reinforcement.of(options)
     teacher = None
     if method.TEACHER != "nothing":
         above = teacher_settings()

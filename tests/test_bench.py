@@ -138,7 +138,7 @@ def test_the_authors_oracle_step_teaches_what_the_table_teaches(ground):
     settings = ground.settings("oracle", recipe=ORACLE, gamma=0.5)
     runtime = ground.runtime("float64")
     teacher = ground.network(settings, seed=9).double().eval()
-    asked = ForwardTeacher(teacher, settings.method.needs, runtime)
+    asked = ForwardTeacher(teacher, settings.method.needs, settings.dataset, runtime)
     training = engine(ground, settings, table_of(asked, ground, settings))
     published = ground.network(settings, seed=9).double()
     # The authors' gradient is that of a batch mean, and ours of a sample, divided by 64.

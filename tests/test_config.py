@@ -1,10 +1,12 @@
 """The config: what it asks for, and what it answers to mistakes, in one line each."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from xkd import config as conf
+from xkd import jobs
 from xkd.errors import Refused
 from xkd.plan import Plan
 
@@ -52,6 +54,21 @@ MISTAKES = {
         "methods.kd_equal.temperature=0",
         "methods.kd_equal.temperature: found 0, expected more than 0",
     ),
+    "gamma that is no number": (
+        "methods.oracle.gamma=.nan",
+        "methods.oracle.gamma: found nan, exp",
+    ),
+    "gamma that is text": (
+        "methods.oracle_sign.gamma=much",
+        "gamma: found 'much', expected a number",
+    ),
+    "negative gamma to ask": (
+        "oracle_inputs.gradient=[0, -1]",
+        "oracle_inputs.gradient.1: found -1",
+    ),
+    "infinite gamma to ask": ("clusters.gammas=[.inf]", "clusters.gammas.0: found inf"),
+    "no step": ("methods.oracle_two_steps.steps=0", "steps: found 0, expected at least 1"),
+    "unknown kind of step": ("methods.oracle.kind=sgn", "kind: found 'sgn', expected one of grad"),
     "negative gamma": ("methods.oracle.gamma=-1", "methods.oracle.gamma: found -1"),
     "unknown loss term": ("methods.kd_equal.weights.kl=1", "unknown key 'kl'"),
     "seed twice": ("seeds=[0, 0]", "seeds: found [0, 0], expected no entry twice"),
@@ -187,3 +204,37 @@ def test_two_epochs_of_the_papers_are_a_sound_config() -> None:
     whole = yaml.safe_load(CONFIG.read_text())
     settled = conf.settle(whole, {**reduced, "scale": "paper"})
     assert {cell.recipe.epochs for cell in Plan(settled).cells.values()} == {1, 2}
+
+
+def test_variants_of_oracle_share_neither_tables_nor_fingerprints() -> None:
+    asked = plan("scale=paper")
+    item = asked.items["oracle_variants"]
+    assert item.optional
+    taught = {s.method.name: s for s in map(asked.settings, item.cells) if s.teacher}
+    assert taught.keys() == {
+        "oracle_gamma0",
+        "oracle_random",
+        "oracle",
+        "oracle_clipped",
+        "oracle_two_steps",
+        "oracle_sign",
+    }
+    tables = {str(asked.layout().table(*jobs.table(asked, s))) for s in taught.values()}
+    folder = "results/paper/teachers/cifar100/resnet20/ce_teacher/seed0"
+    assert tables == {
+        f"{folder}/{name}.npy"
+        for name in (
+            "gradient-0",
+            "gradient-0.2",
+            "gradient-0.2-2steps",
+            "gradient-0.2-clipped",
+            "random-0.2",
+            "sign-0.00784314",
+        )
+    }
+    slices = [json.dumps({**s.slice(), "cell": 0}, sort_keys=True) for s in taught.values()]
+    assert len(set(slices)) == len(taught)
+    headers = {str(s.method.needs.reinforcement) for s in taught.values()}
+    assert len(headers) == len(taught)
+    recipes = {(s.recipe.name, s.method.options["temperature"]) for s in taught.values()}
+    assert recipes == {("r_or", 2)}

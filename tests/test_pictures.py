@@ -76,7 +76,7 @@ def test_all_damaged_pictures_are_counted_and_the_first_named(tiny_folder):
         path.write_bytes(content[:200])
     try:
         with pytest.raises(
-            Refused, match="^7 of 100 pictures are damaged: .*val_3.*val_7.* 2 more"
+            Refused, match=r"^7 of 100 pictures are damaged: .*val_3.*val_7.* 2 more"
         ):
             sources.read(tiny_folder, tiny_settings())
     finally:

@@ -1,13 +1,15 @@
 """Reinforced inputs against plain differentiation: what moves, how far, and on what it depends."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xkd.errors import Refused
-from xkd.networks import Network, resnet
-from xkd.reinforce import reinforce, valid_range
+from xkd.networks import Network, Output, resnet
+from xkd.reinforce import bounds_of, reinforce
 from xkd.settings import DatasetSettings, Reinforcement
 
 
@@ -148,7 +150,7 @@ def test_two_steps_are_one_step_after_the_other(teacher, batch):
     gamma = Reinforcement(20.0)
     first = reinforce(teacher, images, labels, gamma)
     second = reinforce(teacher, first.images, labels, gamma)
-    both = reinforce(teacher, images, labels, gamma, steps=2)
+    both = reinforce(teacher, images, labels, Reinforcement(20.0, steps=2))
     assert torch.equal(both.images, second.images)
     assert torch.equal(both.logits, first.logits)
 
@@ -156,13 +158,15 @@ def test_two_steps_are_one_step_after_the_other(teacher, batch):
 def test_clipping_keeps_pixels_between_black_and_white(teacher, batch):
     _, labels = batch
     dataset = DatasetSettings("x", "x", 10, 3, 8, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
-    low, high = (bound.double() for bound in valid_range(dataset))
+    clipping = Reinforcement(50.0, clip=True)
+    assert bounds_of(Reinforcement(50.0), dataset) is None
+    low, high = bounds = bounds_of(clipping, dataset, dtype=torch.float64)
     torch.testing.assert_close(low.flatten(), torch.tensor([-2.5, -1.6, -1.0]).double())
     torch.testing.assert_close(high.flatten(), torch.tensor([2.5, 2.4, 7 / 3]).double())
     torch.manual_seed(3)
     images = low + (high - low) * torch.rand(16, 3, 8, 8).round().double()  # black and white
     free = reinforce(teacher, images, labels, Reinforcement(50.0)).images
-    clipped = reinforce(teacher, images, labels, Reinforcement(50.0), bounds=(low, high)).images
+    clipped = reinforce(teacher, images, labels, clipping, bounds).images
     assert ((free < low) | (free > high)).any()
     assert ((clipped >= low) & (clipped <= high)).all()
     inside = (free >= low) & (free <= high)
@@ -193,6 +197,76 @@ def test_impossible_requests_are_refused(teacher, batch):
     with pytest.raises(ValueError, match="training mode"):
         reinforce(teacher.train(), *batch, Reinforcement(0.5))
     with pytest.raises(ValueError, match="steps is 0"):
-        reinforce(teacher.eval(), *batch, Reinforcement(0.5), steps=0)
+        reinforce(teacher.eval(), *batch, Reinforcement(0.5, steps=0))
+    with pytest.raises(ValueError, match="bounds are for clipping"):
+        reinforce(teacher, *batch, Reinforcement(0.5, clip=True))
     with pytest.raises(Refused, match="unknown reinforcement 'sgn'; did you mean 'sign'"):
         reinforce(teacher, *batch, Reinforcement(0.5, "sgn"))
+
+
+class Ramp(Network):
+    """Two classes; the logits are ±x of one pixel, so that every gradient can be worked out."""
+
+    def forward(self, images: Tensor) -> Output:
+        x = images.flatten(1)
+        return Output(torch.cat((x, -x), dim=1), (), x)
+
+
+RAMP = DatasetSettings("x", "x", 2, 1, 1, mean=(0.5,), std=(0.25,))  # black is -2, white 2
+
+
+def moved(x: float, reinforcement: Reinforcement) -> float:
+    """x* of the single pixel x, whose class is the first."""
+    image = torch.full((1, 1, 1, 1), x, dtype=torch.float64)
+    bounds = bounds_of(reinforcement, RAMP, dtype=torch.float64)
+    found = reinforce(Ramp().eval(), image, torch.tensor([0]), reinforcement, bounds)
+    return float(found.images)
+
+
+def slope(x: float) -> float:
+    """CE = ln(1 + e^(-2x)), so g = -2 / (1 + e^(2x))."""
+    return -2 / (1 + math.exp(2 * x))
+
+
+def test_every_variant_by_hand_on_one_pixel():
+    x = -0.5
+    once = x - 64 / 64 * 0.5 * slope(x)  # -0.5 + 0.5 * 2 / (1 + e^-1) = 0.2311
+    assert once == pytest.approx(0.2310586)
+    assert moved(x, Reinforcement(64.0)) == pytest.approx(once)
+    twice = once - abs(once) * slope(once)
+    assert moved(x, Reinforcement(64.0, steps=2)) == pytest.approx(twice)
+    assert moved(x, Reinforcement(0.1, "sign")) == pytest.approx(x + 0.1 * 0.5)
+    assert moved(x, Reinforcement(640.0)) == pytest.approx(x + 10 * 0.5 * -slope(x))
+    assert moved(x, Reinforcement(640.0, clip=True)) == pytest.approx(2.0)  # white
+    assert abs(moved(x, Reinforcement(64.0, "random")) - x) == pytest.approx(once - x)
+
+
+def test_clipping_comes_after_every_step_and_not_only_the_last():
+    x = -1.9
+    first = 2.0  # white, after clipping
+    second = first - 20 * first * slope(first)
+    assert moved(x, Reinforcement(64.0 * 20, steps=2, clip=True)) == pytest.approx(min(second, 2.0))
+    below = moved(x, Reinforcement(64.0 * 20, steps=2))
+    assert below > 2.5  # further than white, had it not been clipped
+
+
+@pytest.mark.parametrize(
+    ("reinforcement", "text"),
+    [
+        (Reinforcement(0.0), "gradient-0"),
+        (Reinforcement(0.00784314, "sign"), "sign-0.00784314"),
+        (Reinforcement(1e-7, "random"), "random-1e-07"),
+        (Reinforcement(0.5, steps=2), "gradient-0.5-2steps"),
+        (Reinforcement(0.5, clip=True), "gradient-0.5-clipped"),
+        (Reinforcement(2.0, "sign", 12, True), "sign-2-12steps-clipped"),
+    ],
+)
+def test_every_reinforcement_has_its_own_name_which_reads_back(reinforcement, text):
+    assert str(reinforcement) == text
+    assert Reinforcement.parse(text) == reinforcement
+
+
+@pytest.mark.parametrize("text", ["gradient", "gradient--1", "sgn-1", "gradient-nan", "sign-1-x"])
+def test_what_is_no_reinforcement_is_refused(text):
+    with pytest.raises(Refused, match="is no reinforcement; expected, say"):
+        Reinforcement.parse(text)

@@ -22,7 +22,7 @@ from xkd.engine.lock import locked
 from xkd.engine.table import tabulate
 from xkd.errors import Refused
 from xkd.evaluate import load_network
-from xkd.reinforce import reinforce
+from xkd.reinforce import bounds_of, reinforce
 from xkd.runs import Layout, Run
 from xkd.settings import Reinforcement
 
@@ -54,7 +54,17 @@ def tables(layout):
     return path
 
 
-@pytest.mark.parametrize("reinforcement", [PLAIN, Reinforcement(4.0), Reinforcement(0.02, "sign")])
+@pytest.mark.parametrize(
+    "reinforcement",
+    [
+        PLAIN,
+        Reinforcement(4.0),
+        Reinforcement(0.02, "sign"),
+        Reinforcement(4.0, steps=2),
+        Reinforcement(900.0, clip=True),
+    ],
+    ids=str,
+)
 def test_every_view_of_every_image_has_the_teachers_answer(layout, tables, reinforcement):
     logits = np.load(tables(reinforcement))
     assert logits.shape == (18, 70, 4)
@@ -64,7 +74,8 @@ def test_every_view_of_every_image_has_the_teachers_answer(layout, tables, reinf
     teacher = load_network(layout.run(RUN), TEACHER.network, STRIPES)
     for view in range(18):
         seen, true = resident.batch(torch.arange(70), torch.full((70,), view))
-        asked = reinforce(teacher, seen, true, reinforcement).images
+        bounds = bounds_of(reinforcement, STRIPES)
+        asked = reinforce(teacher, seen, true, reinforcement, bounds).images
         with torch.no_grad():
             expected = teacher(asked).logits
         np.testing.assert_allclose(logits[view], expected, rtol=1e-3, atol=1e-3)

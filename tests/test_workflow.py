@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from xkd import config, plan
 
@@ -171,6 +173,42 @@ def test_one_more_seed_trains_only_that_seed(project: Project) -> None:
     after = {p: p.stat().st_mtime_ns for p in folder.glob("seed*/weights.safetensors")}
     assert after.keys() - before.keys() == {folder / "seed2/weights.safetensors"}
     assert before.items() <= after.items()
+
+
+# ------------------------------------------------------------------------------ released weights
+
+RELEASED = """
+checkpoints:
+  released:
+    label: Released
+    keys: repdistiller
+    files: { digits: { half_resnet8: { file: "%s", expected_top1: %.4f } } }
+teachers:
+  oracle20: { network: resnet20, method: released }
+experiments:
+  oracle_teacher20:
+    - { datasets: [cifar100], networks: [resnet20], methods: [released], seeds: [0] }
+"""
+
+
+def test_a_teacher_may_be_a_file(project: Project) -> None:
+    folder = project.folder / "results/demo/runs/digits/half_resnet8/ce_teacher/seed0"
+    top1 = json.loads((folder / "metrics.json").read_text())["top1"]
+    weights = load_file(folder / "weights.safetensors")
+    teacher = project.folder / "teacher.pth"
+    torch.save({"model": weights}, teacher)
+    (project.folder / "released.yaml").write_text(RELEASED % (teacher, top1), encoding="utf-8")
+    student = "results/demo/runs/digits/half_resnet8/oracle/from-half_resnet8-released/cell.json"
+    asked = [*SMALL, "released.yaml", "--", student, "oracle_figure4"]
+    expected = {"import_weights": 1, "tabulate_teacher": 1, "train": 1}
+    analysed = {"reinforce": 1, "cluster": 1, "oracle_figure4": 1}
+    assert project.planned(*asked) == expected | analysed
+    done = project.snakemake("--quiet", "rules", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.planned(*asked) == {}
+    weights["fc.bias"] += 1
+    torch.save({"model": weights}, teacher)
+    assert project.planned(*asked) == expected | analysed
 
 
 # ---------------------------------------------------------------------------------- other scales

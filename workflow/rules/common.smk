@@ -1,5 +1,6 @@
 """The plan of this config, the paths of its files, and the inputs that depend on wildcards."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -10,6 +11,7 @@ from xkd.errors import Refused
 from xkd.failures import Failures
 from xkd.plan import Plan
 from xkd.runs import CELL, NAME, Cell, Run
+from xkd.settings import REINFORCEMENT
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -61,11 +63,16 @@ shell.prefix(
 )
 
 
+# Cells whose weights come from a file; nothing at all if there are none.
+IMPORTED = "|".join(re.escape(str(cell)) for cell in PLAN.imported()) or "(?!)"
+TRAINED = rf"(?!(?:{IMPORTED})/){CELL}"
+
+
 wildcard_constraints:
     cell=CELL,
     run=rf"{CELL}/seed\d+",
     dataset=NAME,
-    reinforcement=r"(gradient|sign|random)-[0-9.e+-]+",
+    reinforcement=REINFORCEMENT,
 
 
 def settings_of(wildcards):
@@ -108,6 +115,12 @@ def trial_teachers_of(wildcards):
     return sorted({str(LAYOUT.manifest(teacher.cell)) for teacher in taught if teacher})
 
 
+def weights_of(wildcards):
+    """The file of an imported cell; one that may be fetched is the job's own affair."""
+    settings = settings_of(wildcards)
+    return [] if settings.weights.url else [str(jobs.weights_file(PLAN, settings))]
+
+
 def searches_of(wildcards):
     """The search that decides a hyper-parameter, if one is searched."""
     settings = settings_of(wildcards)
@@ -144,6 +157,10 @@ def training_of(wildcards):
 def search_of(wildcards):
     trials = [PLAN.settings(cell) for _, cell in settings_of(wildcards).search.trials]
     return costs.search(trials, SETTLED["engine"])
+
+
+def arrival_of(wildcards):
+    return costs.arrival(settings_of(wildcards))
 
 
 def tabulation_of(wildcards):

@@ -1,3 +1,28 @@
+rule import_weights:
+    """Weights trained elsewhere, under our names; refused if they do not score as they should."""
+    input:
+        data=data_of,
+        weights=weights_of,
+    output:
+        f"{ROOT}/runs/{{cell}}/cell.json",
+    log:
+        f"logs/{PLAN.scale}/import_weights/{{cell}}.log",
+    wildcard_constraints:
+        cell=IMPORTED,
+    conda:
+        "../../envs/xkd.yaml"
+    resources:
+        gpu=lambda wildcards: arrival_of(wildcards).gpu,
+        device=lambda wildcards: device(arrival_of(wildcards)),
+        mem_mb=lambda wildcards, attempt: attempt * arrival_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * arrival_of(wildcards).minutes,
+    params:
+        settings=lambda wildcards: settings_of(wildcards).slice(),
+        code=lambda wildcards: jobs.code_of_import(settings_of(wildcards)),
+    shell:
+        "python -m xkd import_weights {wildcards.cell} --device {resources.device} > {log} 2>&1"
+
+
 rule search:
     """All trials of a search in one job, and the winner on the hold-out split."""
     input:
@@ -36,6 +61,8 @@ rule train:
         f"{ROOT}/runs/{{cell}}/cell.json",
     log:
         f"logs/{PLAN.scale}/train/{{cell}}.log",
+    wildcard_constraints:
+        cell=TRAINED,
     conda:
         "../../envs/xkd.yaml"
     threads: lambda wildcards: training_of(wildcards).threads

@@ -40,6 +40,26 @@ def train(plan: Plan, asked: argparse.Namespace) -> int:
     return _train(decided(plan.settings(Cell.parse(asked.subject)), layout), plan, asked)
 
 
+def import_weights(plan: Plan, asked: argparse.Namespace) -> None:
+    """weights that were trained elsewhere: a cell of their own, put to the test on arrival"""
+    from xkd.engine.arrival import import_weights
+    from xkd.jobs import code_of_import, weights_file
+
+    settings, layout = plan.settings(Cell.parse(asked.subject)), plan.layout(asked.results)
+    if settings.weights is None:
+        raise Refused(f"{settings.cell} is trained, not imported; run `xkd train {settings.cell}`")
+    import_weights(
+        settings,
+        data=layout.data(settings.dataset.name),
+        layout=layout,
+        code=code_of_import(settings),
+        file=weights_file(plan, settings),
+        download=plan.config["download"],
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
 def search(plan: Plan, asked: argparse.Namespace) -> int:
     """all trials of a cell's search, and the winner on the hold-out split"""
     from xkd.search import choose
@@ -59,6 +79,10 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     from xkd.engine.options import EngineOptions
     from xkd.jobs import code_of_training
 
+    if settings.weights:
+        raise Refused(
+            f"{settings.cell} comes from a file; run `xkd import_weights {settings.cell}`"
+        )
     layout = plan.layout(asked.results)
     return train_cell(
         settings,
@@ -165,6 +189,7 @@ def bench(plan: Plan, asked: argparse.Namespace) -> int:
 VERBS: dict[Callable[[Plan, argparse.Namespace], Any], tuple[str | None, bool]] = {
     prepare: ("data set", False),
     train: ("cell: dataset/network/method[/from-teacher]", True),
+    import_weights: ("cell: dataset/network/checkpoint", True),
     search: ("cell: dataset/network/method[/from-teacher]", True),
     tabulate_teacher: ("run: a cell, then /seed<number>", True),
     reinforce: ("run: a cell, then /seed<number>", True),

@@ -19,6 +19,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         resolver.network(name)
     for name in config["methods"]:
         resolver.declaration(name)
+    for name, entry in resolver.checkpoints.items():
+        _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["recipes"].items():
         late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
         if late:
@@ -43,6 +45,21 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
                 where = (kind, name, "published")
                 resolver.known("published table", entry["published"], published, *where)
     _check_analyses(config, file)
+
+
+def _check_checkpoint(resolver: Resolver, name: str, files: Mapping[str, Any]) -> None:
+    where = ("checkpoints", name)
+    if name in resolver.config["methods"]:
+        raise Refused(
+            f"{resolver.name}: checkpoints.{name}: a method has this name too, and both would "
+            "share folders; choose another"
+        )
+    for dataset, networks in files.items():
+        resolver.known("data set", dataset, resolver.config["datasets"], *where, "files")
+        for network in networks:
+            resolver.known(
+                "network", network, resolver.config["networks"], *where, "files", dataset
+            )
 
 
 def _check_dataset(dataset: DatasetSettings, file: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,18 @@ def settle(
     overlay = {k: v for k, v in scales[config["scale"]].items() if k != "replace"}
     config = merge(merge(config, overlay), overwrite)
     validate(config, _schema(), name)
+    _check_finite(config, name)
     return config
+
+
+def _check_finite(value: Any, name: str, *where: str) -> None:
+    """Refuse .nan and .inf, which YAML knows and every comparison lets pass."""
+    if isinstance(value, float) and not isfinite(value):
+        raise Refused(f"{name}: {'.'.join(where)}: found {value}, expected a finite number")
+    if isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            _check_finite(item, name, *where, str(key))
 
 
 def merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +158,9 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
         "maximum": f"at most {limit}",
         "exclusiveMinimum": f"more than {limit}",
         "exclusiveMaximum": f"less than {limit}",
-        "pattern": "a name of lower-case letters, digits, '_' and '.'",
+        "pattern": problem.schema.get(
+            "description", "a name of lower-case letters, digits, '_' and '.'"
+        ),
         "minItems": f"at least {limit} entries",
         "maxItems": f"at most {limit} entries",
         "uniqueItems": "no entry twice",

@@ -30,6 +30,7 @@ UNKNOWN = (100_000, 10_000)  # images of a source that is not listed
 CPU_GFLOPS = 8  # one core on small convolutions, its neighbours busy
 GPU_GFLOPS = 5_000  # a GPU of the last generations, in float32
 LAYER_SECONDS = 150e-6  # launches of a layer, forward, backward and update, one seed
+ASKED_AT_ONCE = 250  # images per pass of a network that is not trained
 WORTH_A_GPU = 600  # seconds on one core; what is shorter does not queue for a GPU
 MARGIN = 3
 STARTING = 15  # minutes for imports, file systems and a loaded machine
@@ -63,7 +64,7 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     small = gflop / CPU_GFLOPS < 300
     threads = 1 if small else seeds
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
-    memory = images_mb(data) + threads * seed_mb(settings)
+    memory = images_mb(data) + threads * seed_mb(settings, settings.recipe.batch)
     if settings.method.needs.kind == "logits":
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
     return _demand(gflop, steps * len(_layers(network, data)), memory, threads, needs_cuda)
@@ -90,6 +91,11 @@ def questions(settings: CellSettings, reinforcements: int) -> Demand:
     return _asking(settings, reinforcements * sum(_images(settings.dataset)))
 
 
+def arrival(settings: CellSettings) -> Demand:
+    """Answers of weights from elsewhere to the test images."""
+    return _asking(settings, _images(settings.dataset)[1])
+
+
 def explanation(settings: CellSettings) -> Demand:
     """An explanation per class of every test image."""
     data = settings.dataset
@@ -108,9 +114,9 @@ def _asking(settings: CellSettings, images: int) -> Demand:
     """Forward, and backward to the images, for so many of them."""
     network, data = settings.network, settings.dataset
     gflop = 3 * forward_gflop(network, data) * images
-    steps = ceil(images / 250)
+    steps = ceil(images / ASKED_AT_ONCE)
     logits_mb = 4e-6 * images * data.classes
-    memory = 2 * images_mb(data) + seed_mb(settings) + logits_mb
+    memory = 2 * images_mb(data) + seed_mb(settings, ASKED_AT_ONCE) + logits_mb
     return _demand(gflop, steps * len(_layers(network, data)), memory, 1, False)
 
 
@@ -129,13 +135,13 @@ def forward_gflop(network: NetworkSettings, data: DatasetSettings) -> float:
     return 2e-9 * sum(products for products, _ in _layers(network, data))
 
 
-def seed_mb(settings: CellSettings) -> float:
+def seed_mb(settings: CellSettings, batch: int) -> float:
     """What is kept for the backward pass of a batch, twice for the gradients; weights are small.
 
     Convolution, normalisation and ReLU keep an output each.
     """
     outputs = sum(outputs for _, outputs in _layers(settings.network, settings.dataset))
-    return 100 + 2 * 3 * 4e-6 * outputs * settings.recipe.batch
+    return 100 + 2 * 3 * 4e-6 * outputs * batch
 
 
 def images_mb(data: DatasetSettings) -> float:

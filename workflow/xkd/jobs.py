@@ -3,6 +3,7 @@
 The rules call these; nothing here computes results, and nothing imports torch.
 """
 
+from pathlib import Path
 from typing import Any
 
 from xkd import config as conf
@@ -24,6 +25,11 @@ def code_of_training(settings: CellSettings) -> str:
     return fingerprint(
         "xkd.engine.cell", f"xkd.methods.{settings.method.uses}", *_families(settings)
     )
+
+
+def code_of_import(settings: CellSettings) -> str:
+    """Of what is made of weights from elsewhere."""
+    return fingerprint("xkd.engine.arrival", *_families(settings))
 
 
 def code_of_search(settings: CellSettings) -> str:
@@ -52,6 +58,11 @@ def _families(settings: CellSettings) -> set[str]:
 
 
 # ------------------------------------------------------------------------------------------ files
+
+
+def weights_file(plan: Plan, settings: CellSettings) -> Path:
+    """Where the file of an imported cell lies, or is put."""
+    return Path(plan.config["data_root"]).expanduser() / settings.weights.file
 
 
 def table(plan: Plan, settings: CellSettings) -> tuple[Run, Reinforcement] | None:
@@ -118,8 +129,12 @@ def protocol(item: Item) -> str:
 def item_description(plan: Plan, item: Item) -> dict[str, Any]:
     """What a script is told about its item: the config entry, labels, scale, and the exact runs."""
     labels = {
-        kind: {name: entry["label"] for name, entry in plan.config[kind].items()}
-        for kind in ("datasets", "networks", "methods")
+        kind: {name: entry["label"] for name, entry in entries.items()}
+        for kind, entries in (
+            ("datasets", plan.config["datasets"]),
+            ("networks", plan.config["networks"]),
+            ("methods", plan.resolver.methods),
+        )
     }
     return {
         "name": item.name,

@@ -16,6 +16,7 @@ from xkd.runs import Cell, Layout
 from xkd.settings import (
     CellSettings,
     DatasetSettings,
+    MethodSettings,
     Reinforcement,
     Search,
     TeacherSettings,
@@ -84,6 +85,10 @@ class Plan:
     def dataset(self, name: str) -> DatasetSettings:
         return self.resolver.dataset(name)
 
+    def imported(self) -> list[Cell]:
+        """Cells whose weights come from a file."""
+        return [cell for cell, settings in self.cells.items() if settings.weights]
+
     def reinforcements(self) -> list[Reinforcement]:
         """Every way in which the inputs of the Oracle paper's teachers are changed."""
         inputs = self.config["oracle_inputs"]
@@ -109,8 +114,9 @@ class Plan:
 
     def _names(self, grid: Mapping[str, Any], axis: str, where: str) -> list[str]:
         """Names along one axis of a grid, after replacement, each once."""
+        known = self.resolver.methods if axis == "methods" else self.config[axis]
         for name in grid[axis]:
-            self.resolver.known(axis[:-1], name, self.config[axis], where, axis)
+            self.resolver.known(axis[:-1], name, known, where, axis)
         return list(dict.fromkeys(self.replace.get(name, name) for name in grid[axis]))
 
     def _teachers(self, grid: Mapping[str, Any], method: str, where: str) -> list[str | None]:
@@ -142,6 +148,8 @@ class Plan:
             chain: where the request comes from, and the teachers above it, for messages.
             decided: value of the searched option, in a trial.
         """
+        if cell.method in self.resolver.checkpoints:
+            return self._import(cell, seeds, chain[0])
         trial = cell.trial is not None
         taught = self._teacher(teacher, cell, seeds, chain) if teacher else None
         cell = replace(cell, teacher=taught.cell.slug if taught else None)
@@ -173,6 +181,31 @@ class Plan:
         self.cells[cell] = replace(fresh, seeds=tuple(sorted({*before.seeds, *seeds})))
         return cell
 
+    def _import(self, cell: Cell, seeds: Seeds, where: str) -> Cell:
+        """Resolve a cell whose weights come from a file, which is its one and only seed, 0."""
+        if cell.trial:
+            raise Refused(
+                f"{self.name}: {where}: a search needs a teacher that has not seen the hold-out "
+                f"images, and checkpoint '{cell.method}' may have; take a fixed value, or a "
+                "teacher that is trained here"
+            )
+        if seeds != (0,):
+            raise Refused(
+                f"{self.name}: {where}: found seeds {', '.join(map(str, seeds))} of {cell}, which "
+                "is one file; expected seeds: [0], or seed: 0 of a teacher"
+            )
+        self.cells[cell] = CellSettings(
+            cell,
+            self.dataset(cell.dataset),
+            self.resolver.network(cell.network),
+            None,
+            MethodSettings(cell.method, uses="file", options={"weights": {}}),
+            None,
+            seeds,
+            weights=self.resolver.weights(cell.method, cell.dataset, cell.network, where),
+        )
+        return cell
+
     def _trials(
         self, cell: Cell, teacher: str | None, searched: Searched, chain: tuple[str, ...]
     ) -> Search:
@@ -197,7 +230,7 @@ class Plan:
                 f"{' -> '.join([*chain[1:], name])}"
             )
         entry = teachers[name]
-        known("method", entry["method"], self.config["methods"], "teachers", name)
+        known("method", entry["method"], self.resolver.methods, "teachers", name)
         network = student.network
         if entry["network"] != "student":
             known("network", entry["network"], self.config["networks"], "teachers", name)

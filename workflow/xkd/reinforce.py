@@ -12,6 +12,8 @@ from xkd.settings import DatasetSettings, Reinforcement
 
 REFERENCE_BATCH = 64  # γ multiplied the gradient of a mean over 64 samples in the official code
 
+Bounds = tuple[Tensor, Tensor]  # lowest and highest value per channel, each [channels, 1, 1]
+
 
 class Reinforced(NamedTuple):
     """images: x*, [B, channels, size, size]; logits: of the teacher on the original x, [B, C]."""
@@ -25,8 +27,7 @@ def reinforce(
     images: Tensor,
     labels: Tensor,
     reinforcement: Reinforcement,
-    steps: int = 1,
-    bounds: tuple[Tensor, Tensor] | None = None,
+    bounds: Bounds | None = None,
 ) -> Reinforced:
     """Move images down the teacher's loss, each pixel in proportion to its own magnitude.
 
@@ -42,21 +43,23 @@ def reinforce(
         teacher: f, in evaluation mode; its parameters receive no gradient.
         images: x, [B, channels, size, size], normalised.
         labels: y, [B], int64.
-        steps: how often to repeat the step, from where the last one ended.
-        bounds: lowest and highest value per channel to clip x* to, as `valid_range` gives them; no
-            clipping by default, as in the official code.
+        reinforcement: kind and γ; the authors' code takes one step and does not clip.
+        bounds: what to clip to after every step, where the reinforcement says so; see `bounds_of`.
     Returns: x* and the logits on x, which the first step needs anyway; x itself where γ = 0.
-    Raises: ValueError if the teacher is in training mode or steps < 1; Refused for another kind.
+    Raises: ValueError if the teacher is in training mode, steps < 1, or bounds are there without
+        clipping or the other way round; Refused for another kind.
     """
     if teacher.training:
         raise ValueError("the teacher is in training mode; call teacher.eval() first")
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; expected at least 1")
+    if reinforcement.steps < 1:
+        raise ValueError(f"steps is {reinforcement.steps}; expected at least 1")
+    if reinforcement.clip != (bounds is not None):
+        raise ValueError(f"clip is {reinforcement.clip}; bounds are for clipping, and needed there")
     if reinforcement.gamma == 0:
         with torch.no_grad():
             return Reinforced(images, teacher(images).logits)
     current, first_logits = images.detach(), None
-    for _ in range(steps):
+    for _ in range(reinforcement.steps):
         gradient, logits = loss_gradient(teacher, current, labels)
         first_logits = logits if first_logits is None else first_logits
         current = current - displacement(current, gradient, reinforcement)
@@ -94,11 +97,17 @@ def displacement(images: Tensor, gradient: Tensor, reinforcement: Reinforcement)
     raise Refused(unknown("reinforcement", kind, ["gradient", "sign", "random"]))
 
 
-def valid_range(dataset: DatasetSettings) -> tuple[Tensor, Tensor]:
-    """Normalised values of black and white, each [channels, 1, 1]."""
-    mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
-    low, high = (0 - mean) / std, (1 - mean) / std
-    return low.view(-1, 1, 1), high.view(-1, 1, 1)
+def bounds_of(
+    reinforcement: Reinforcement | None,
+    dataset: DatasetSettings,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Bounds | None:
+    """Normalised values of black and white, where the reinforcement clips to them."""
+    if reinforcement is None or not reinforcement.clip:
+        return None
+    mean, std = torch.tensor([dataset.mean, dataset.std], dtype=torch.float64)[..., None, None]
+    return ((0 - mean) / std).to(device, dtype), ((1 - mean) / std).to(device, dtype)
 
 
 def _norm(images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from xkd.settings import (
     Recipe,
     Reinforcement,
     TeacherNeeds,
+    WeightsFile,
 )
 
 
@@ -71,8 +72,28 @@ class Resolver:
         recipe = Recipe(name=name, milestones=milestones, **entry)
         return replace(recipe, epochs=min(short, recipe.epochs)) if trial else recipe
 
+    @property
+    def methods(self) -> dict[str, Mapping[str, Any]]:
+        """How a cell may come by its weights: trained by a method, or from a checkpoint's file."""
+        return {**self.config["methods"], **self.checkpoints}
+
+    @property
+    def checkpoints(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.config.get("checkpoints", {})
+
+    def weights(self, checkpoint: str, dataset: str, network: str, where: str) -> WeightsFile:
+        """The checkpoint's file for a network on a data set."""
+        entry = self.checkpoints[checkpoint]
+        named = {
+            f"{d}/{n}": file for d, files in entry["files"].items() for n, file in files.items()
+        }
+        self.known("file", f"{dataset}/{network}", named, where, "checkpoints", checkpoint)
+        return WeightsFile(keys=entry["keys"], **named[f"{dataset}/{network}"])
+
     def declaration(self, method: str) -> dict[str, Any]:
-        """What the method's file says of itself."""
+        """What the method's file says of itself; a checkpoint has no teacher."""
+        if method in self.checkpoints:
+            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing"}
         try:
             return conf.method_declaration(self.config["methods"][method]["uses"])
         except Refused as problem:
@@ -105,10 +126,7 @@ class Resolver:
             chosen = dict(given)
             filled = conf.fill(chosen.pop("weights"), weights, self.name, *where, "weights")
             options = conf.fill(chosen, declaration["OPTIONS"], self.name, *where)
-        reinforcement = None
-        if "gamma" in options:
-            reinforcement = Reinforcement(float(options["gamma"]), options.get("kind", "gradient"))
-        needs = TeacherNeeds(declaration["TEACHER"], reinforcement)
+        needs = TeacherNeeds(declaration["TEACHER"], Reinforcement.of(options))
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
 

@@ -1,10 +1,15 @@
 """Everything a cell needs to know, resolved from the config into plain values; imports no torch."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from xkd.errors import Refused
 from xkd.runs import Cell
+
+#: Names of reinforcements: kind, gamma, steps, clipped.
+REINFORCEMENT = r"(gradient|sign|random)-(\d[0-9.]*(?:e[+-]\d+)?)(?:-(\d+)steps)?(-clipped)?"
 
 
 @dataclass(frozen=True)
@@ -72,18 +77,32 @@ class Reinforcement:
 
     gamma: float  # sign: in normalised input units; else in units of 1/64 per sample (A44)
     kind: Literal["gradient", "sign", "random"] = "gradient"
+    steps: int = 1
+    clip: bool = False  # after every step, to what black and white are
 
     def __str__(self) -> str:
-        return f"{self.kind}-{self.gamma:g}"
+        steps = f"-{self.steps}steps" if self.steps > 1 else ""
+        return f"{self.kind}-{self.gamma:g}{steps}{'-clipped' if self.clip else ''}"
 
     @classmethod
     def parse(cls, text: str) -> "Reinforcement":
         """The inverse of `str`. Raises Refused when `text` is no reinforcement."""
-        kind, _, gamma = text.partition("-")
-        try:
-            return cls(float(gamma), kind)
-        except ValueError:
-            raise Refused(f"'{text}' is no reinforcement; expected, say, gradient-0.5") from None
+        found = re.fullmatch(REINFORCEMENT, text)
+        if not found:
+            raise Refused(
+                f"'{text}' is no reinforcement; expected, say, gradient-0.5, sign-0.01 or "
+                "gradient-0.5-2steps-clipped"
+            )
+        kind, gamma, steps, clip = found.groups()
+        return cls(float(gamma), kind, int(steps or 1), bool(clip))
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Reinforcement | None":
+        """What a method's options ask for; nothing, if they have no `gamma`."""
+        if options.get("gamma") is None:
+            return None
+        asked = {key: options[key] for key in ("kind", "steps", "clip") if key in options}
+        return cls(float(options["gamma"]), **asked)
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,17 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True)
+class WeightsFile:
+    """Weights that were trained elsewhere; see `xkd.foreign` and `xkd.engine.arrival`."""
+
+    file: str  # relative to the data root, or absolute
+    keys: str  # whose names its parameters have
+    expected_top1: float  # its accuracy on the test images, in [0, 1], as its authors say
+    url: str | None = None  # where it may be fetched
+    sha256: str | None = None  # the first digits of its digest
+
+
+@dataclass(frozen=True)
 class Search:
     """A hyper-parameter chosen on the hold-out split; its trials are cells of their own (A3)."""
 
@@ -127,23 +157,24 @@ class Search:
 
 @dataclass(frozen=True)
 class CellSettings:
-    """One training job: all seeds of a cell."""
+    """One training job: all seeds of a cell; or one file of weights that takes its place."""
 
     cell: Cell
     dataset: DatasetSettings
     network: NetworkSettings
-    recipe: Recipe
+    recipe: Recipe | None  # None where the weights come from a file
     method: MethodSettings
     teacher: TeacherSettings | None
     seeds: tuple[int, ...]
     holdout: bool = False  # train without the hold-out images and score on them, never on test
     search: Search | None = None  # before training, its winner goes into the method's options
+    weights: WeightsFile | None = None  # imported, not trained
 
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
         del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
-        return content
+        return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
 
     def with_option(self, option: str, value: float) -> "CellSettings":
         """The same cell with one option of its method, or factor of a loss term, decided."""

@@ -93,7 +93,9 @@ def expected(plan: Plan, layout: Layout, logs: Path = Path("logs")) -> list[Job]
         if cell.search:
             tried = tuple(plan.cells[trial] for _, trial in cell.search.trials)
             found.append(job("search", cell.cell, layout.search(cell.cell), cells=tried))
-        if cell.cell not in trials:
+        if cell.weights:
+            found.append(job("import_weights", cell.cell, layout.manifest(cell.cell)))
+        elif cell.cell not in trials:
             found.append(job("train", cell.cell, layout.manifest(cell.cell), cells=(cell,)))
     items = [item for item in plan.items.values() if not item.optional]
     for item in items:

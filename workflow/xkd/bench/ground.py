@@ -105,9 +105,7 @@ class Ground:
         short = {"warmup": 0 if uses == "le" else 1, "first_epochs": 1}
         options |= {name: value for name, value in short.items() if name in options}
         options |= {"weights": dict(method.WEIGHTS)} | chosen
-        reinforcement = None
-        if (gamma := options.get("gamma")) is not None:
-            reinforcement = Reinforcement(gamma, options["kind"])
+        reinforcement = Reinforcement.of(options)
         teacher = None
         if method.TEACHER != "nothing":
             teacher = TeacherSettings(Cell(dataset.name, network.name, "ce"), network)
@@ -164,7 +162,7 @@ class Ground:
             return None
         network = self.network(settings, seed=99).eval().requires_grad_(False)
         if needs.kind == "features":
-            return ForwardTeacher(network, needs, runtime)
+            return ForwardTeacher(network, needs, settings.dataset, runtime)
         logits = self.table(settings.dataset, runtime.device)
         rows = torch.arange(logits.shape[1], device=runtime.device)
         return TableTeacher(network, logits, rows, runtime)

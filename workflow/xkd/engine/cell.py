@@ -157,7 +157,7 @@ def _card(
 ) -> dict[str, Any]:
     """What the run cards say besides fingerprint, duration and files."""
     return {
-        "settings": _plain(settings.slice()),
+        "settings": outputs.plain(settings.slice()),
         "teacher": teachers.kind,
         "engine": {
             "backend": choice.name,
@@ -168,12 +168,3 @@ def _card(
         },
         **outputs.circumstances(),
     }
-
-
-def _plain(content: Any) -> Any:
-    """The same without tuples, which YAML would write in a dialect of Python."""
-    if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    return content

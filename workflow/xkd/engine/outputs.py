@@ -21,7 +21,8 @@ import yaml
 from xkd.artifacts import digest, read_json, write_json, write_text
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
-from xkd.evaluate import metrics, predict, save_network, save_predictions
+from xkd.evaluate import Predictions, metrics, predict, save_network, save_predictions
+from xkd.networks import Network
 from xkd.provenance import git_commit, versions
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings
@@ -63,20 +64,45 @@ def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None
         predictions = predict(student, training.material.score)
     if not np.isfinite(predictions.logits).all():
         raise Diverged(f"seed {training.seed}: the last step left weights that are not numbers")
-    save_network(student, folder / "weights.safetensors")
     write_text(folder / "history.csv", table(training.history))
     seconds = [{"epoch": i, "seconds": s} for i, s in enumerate(training.seconds, start=1)]
     write_text(folder / "timing.csv", table(seconds))
+    _write_answers(student, predictions, folder, curve(training))
+    card = {**card, "seconds": round(sum(training.seconds), 3)}
+    _seal(folder, card, ("weights.safetensors", "history.csv", "predictions.npz", "metrics.json"))
+
+
+def write_imported(
+    network: Network, predictions: Predictions, folder: Path, card: Mapping[str, Any]
+) -> None:
+    """The same of weights that were trained elsewhere, so without a history."""
+    _write_answers(network, predictions, folder, {"split": "test"})
+    _seal(folder, card, ("weights.safetensors", "predictions.npz", "metrics.json"))
+
+
+def _write_answers(
+    network: Network, predictions: Predictions, folder: Path, more: Mapping[str, Any]
+) -> None:
+    save_network(network, folder / "weights.safetensors")
     save_predictions(predictions, folder / "predictions.npz")
-    write_json(folder / "metrics.json", {**metrics(predictions), **curve(training)})
-    files = ("weights.safetensors", "history.csv", "predictions.npz", "metrics.json")
-    content = {
-        **card,
-        "seconds": round(sum(training.seconds), 3),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": {name: digest(folder / name) for name in files},
-    }
+    write_json(folder / "metrics.json", {**metrics(predictions), **more})
+
+
+def _seal(folder: Path, card: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Write the run card, with the digests of the files that make the run complete."""
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    digests = {name: digest(folder / name) for name in files}
+    content = {**card, "finished": finished, "files": digests}
     write_text(folder / CARD, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def plain(content: Any) -> Any:
+    """The same without tuples, which YAML would write in a dialect of Python."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    return content
 
 
 def curve(training: Training) -> dict[str, float | str]:

@@ -31,7 +31,7 @@ from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
 from xkd.networks import Network
 from xkd.provenance import fingerprint
-from xkd.reinforce import reinforce
+from xkd.reinforce import Bounds, bounds_of, reinforce
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings, Reinforcement
 
@@ -79,7 +79,8 @@ def tabulate(
         for path, kind in wanted.items()
     ]
     with locked(out.with_name(f".{out.stem}.lock"), f"table {out}"), Stop() as stop:
-        fill(teacher, train, parts, 1 if runtime.on_cuda else threads, stop)
+        bounds = bounds_of(reinforcement, dataset, runtime.device)
+        fill(teacher, train, parts, 1 if runtime.on_cuda else threads, stop, bounds)
         if stop.requested == signal.SIGINT:
             raise KeyboardInterrupt
         if stop.requested is not None:
@@ -142,10 +143,17 @@ def _reserve(path: Path) -> None:
 
 
 def fill(
-    teacher: Network, train: Resident, parts: Sequence[Part], processes: int, stop: Stop
+    teacher: Network,
+    train: Resident,
+    parts: Sequence[Part],
+    processes: int,
+    stop: Stop,
+    bounds: Bounds | None = None,
 ) -> None:
     """Work out all views that the parts still lack; returns early when asked to stop.
 
+    Args:
+        bounds: what reinforced images are clipped to, as `reinforce` takes it.
     Raises: Refused if a process died.
     """
     for part in parts:
@@ -154,13 +162,13 @@ def fill(
     missing = np.flatnonzero(~done).tolist()
     shares = [share for first in range(processes) if (share := missing[first::processes])]
     if len(shares) < 2:
-        _fill_views(teacher, train, parts, missing, stop)
+        _fill_views(teacher, train, parts, missing, stop, bounds)
         return
     context, parent = multiprocessing.get_context("fork"), os.getpid()
 
     def work(share: list[int]) -> None:
         stop.in_child(parent)
-        _fill_views(teacher, train, parts, share, stop)
+        _fill_views(teacher, train, parts, share, stop, bounds)
 
     workers = [context.Process(target=work, args=(share,)) for share in shares]
     stop.pass_on = lambda number: [worker.terminate() for worker in workers if worker.pid]
@@ -177,7 +185,12 @@ def fill(
 
 
 def _fill_views(
-    teacher: Network, train: Resident, parts: Sequence[Part], views: Sequence[int], stop: Stop
+    teacher: Network,
+    train: Resident,
+    parts: Sequence[Part],
+    views: Sequence[int],
+    stop: Stop,
+    bounds: Bounds | None,
 ) -> None:
     opened = [(part.reinforcement, *part.open()) for part in parts]
     reinforcement = next((kind for kind, *_ in opened if kind.gamma), None)
@@ -190,7 +203,7 @@ def _fill_views(
                 return
             index = torch.arange(first, min(first + batch, count), device=device)
             images, labels = train.batch(index, torch.full_like(index, view))
-            answers = _answers(teacher, images, labels, reinforcement)
+            answers = _answers(teacher, images, labels, reinforcement, bounds)
             for kind, logits, _ in opened:
                 logits[view, first : first + len(index)] = answers[bool(kind.gamma)]
         for _, logits, done in opened:
@@ -199,12 +212,16 @@ def _fill_views(
 
 
 def _answers(
-    teacher: Network, images: Tensor, labels: Tensor, reinforcement: Reinforcement | None
+    teacher: Network,
+    images: Tensor,
+    labels: Tensor,
+    reinforcement: Reinforcement | None,
+    bounds: Bounds | None,
 ) -> dict[bool, np.ndarray]:
     """Logits on x (False), and on x* (True) if there is one; [B, C], float16, on the host."""
     answers = {}
     if reinforcement is not None:
-        images, answers[False] = reinforce(teacher, images, labels, reinforcement)
+        images, answers[False] = reinforce(teacher, images, labels, reinforcement, bounds)
     with torch.no_grad():
         answers[reinforcement is not None] = teacher(images).logits
     return {kind: logits.half().cpu().numpy() for kind, logits in answers.items()}

@@ -14,9 +14,9 @@ from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
 from xkd.methods.base import TeacherAnswer
 from xkd.networks import Network
-from xkd.reinforce import reinforce
+from xkd.reinforce import bounds_of, reinforce
 from xkd.runs import Layout, Run
-from xkd.settings import CellSettings, TeacherNeeds
+from xkd.settings import CellSettings, DatasetSettings, TeacherNeeds
 
 
 class TeacherSource(Protocol):
@@ -37,15 +37,19 @@ class TeacherSource(Protocol):
 class ForwardTeacher:
     """A forward pass per batch; for reinforced inputs two, and a backward pass to the images."""
 
-    def __init__(self, network: Network, needs: TeacherNeeds, runtime: Runtime) -> None:
+    def __init__(
+        self, network: Network, needs: TeacherNeeds, dataset: DatasetSettings, runtime: Runtime
+    ) -> None:
         self.network = runtime.place(network)
         self.needs, self.runtime = needs, runtime
+        self.bounds = bounds_of(needs.reinforcement, dataset, runtime.device, runtime.dtype)
 
     def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
         reinforcement = self.needs.reinforcement
         with self.runtime.autocast():
             if reinforcement is not None and reinforcement.gamma:
-                images = reinforce(self.network, images, labels, reinforcement).images
+                changed = reinforce(self.network, images, labels, reinforcement, self.bounds)
+                images = changed.images
             with torch.no_grad():
                 output = self.network(images)
         if self.needs.kind == "features":
@@ -123,7 +127,7 @@ class Teachers:
         run = self.layout.run(Run(settings.teacher.cell, seed))
         network = load_network(run, settings.teacher.network, settings.dataset)
         if self.path is None:
-            return ForwardTeacher(network, needs, self.runtime)
+            return ForwardTeacher(network, needs, settings.dataset, self.runtime)
         expected = Header.of(
             weights_digest(run), self.material.digest, settings.dataset, needs.reinforcement
         )

@@ -22,7 +22,7 @@ from xkd.analysis.entropy import mean_entropy_bits
 from xkd.artifacts import atomic, digest, write_json
 from xkd.inspection.preview import draw_preview
 from xkd.inspection.subject import BATCH, Subject
-from xkd.reinforce import reinforce
+from xkd.reinforce import bounds_of, reinforce
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings, Reinforcement
 
@@ -94,13 +94,14 @@ def answer_split(
         keep_images: also return "images", x* as float16 [N, channels, size, size].
     """
     part = subject.data.split(split)
+    bounds = bounds_of(reinforcement, subject.dataset, subject.device)
     logits: list[Tensor] = []
     images: list[Tensor] = []
     for first in range(0, len(part.labels), BATCH):
         chosen = slice(first, first + BATCH)
         plain = subject.normalised(part.images[chosen])
         labels = part.labels[chosen].to(subject.device)
-        changed = reinforce(subject.network, plain, labels, reinforcement)
+        changed = reinforce(subject.network, plain, labels, reinforcement, bounds)
         with torch.no_grad():
             same = reinforcement.gamma == 0
             answer = changed.logits if same else subject.network(changed.images).logits

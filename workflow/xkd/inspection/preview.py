@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xkd.artifacts import atomic
 from xkd.inspection.subject import Subject
-from xkd.reinforce import reinforce
+from xkd.reinforce import bounds_of, reinforce
 from xkd.settings import Reinforcement
 
 IMAGES = 8
@@ -26,7 +26,8 @@ def draw_preview(subject: Subject, reinforcement: Reinforcement, path: Path) -> 
     chosen = torch.stack([(part.labels == label).nonzero()[0, 0] for label in classes])
     plain = subject.normalised(part.images[chosen])
     labels = part.labels[chosen].to(subject.device)
-    changed = reinforce(subject.network, plain, labels, reinforcement)
+    bounds = bounds_of(reinforcement, subject.dataset, subject.device)
+    changed = reinforce(subject.network, plain, labels, reinforcement, bounds)
     with torch.no_grad():
         answers = (changed.logits, subject.network(changed.images).logits)
     before, after = (logits.softmax(1).gather(1, labels[:, None])[:, 0].cpu() for logits in answers)

@@ -9,16 +9,17 @@ from xkd.data.stream import Normalisation
 from xkd.evaluate import load_network
 from xkd.networks import Network
 from xkd.runs import Layout, Run
-from xkd.settings import CellSettings
+from xkd.settings import CellSettings, DatasetSettings
 
 BATCH = 500
 
 
 @dataclass(frozen=True)
 class Subject:
-    """network: frozen, in evaluation mode, on `device`; data: the data set it was trained on."""
+    """network: frozen, in evaluation mode, on `device`; dataset, data: what it was trained on."""
 
     network: Network
+    dataset: DatasetSettings
     data: PreparedData
     normalised: Normalisation
     device: torch.device
@@ -33,4 +34,5 @@ class Subject:
         place = torch.device(wanted)
         network = load_network(layout.run(run), settings.network, settings.dataset).to(place)
         data = load(layout.data(settings.dataset.name))
-        return cls(network, data, Normalisation(settings.dataset, place), place)
+        normalised = Normalisation(settings.dataset, place)
+        return cls(network, settings.dataset, data, normalised, place)

@@ -30,9 +30,21 @@ class Method(BaseMethod):
             "default": 0.5,
         },
         "kind": {
-            "description": "step along the loss gradient, or along its sign (A48)",
-            "enum": ["gradient", "sign"],
+            "description": "step along the loss gradient; along its sign (A48); or, as a control, "
+            "as far as the gradient goes in a random direction",
+            "enum": ["gradient", "sign", "random"],
             "default": "gradient",
+        },
+        "steps": {
+            "description": "how often to repeat the step, from where the last one ended",
+            "type": "integer",
+            "minimum": 1,
+            "default": 1,
+        },
+        "clip": {
+            "description": "after every step, clip to what black and white are",
+            "type": "boolean",
+            "default": False,
         },
     }
     WEIGHTS: ClassVar = {"oracle": 1.0, "ce": 1.0}

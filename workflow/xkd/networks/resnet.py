@@ -90,7 +90,10 @@ class BasicBlock(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """Type A: every `stride`-th pixel, missing channels filled with zeros."""
+    """Type A: every `stride`-th pixel, and zeros for the missing channels, half on either side.
+
+    He et al. do not say where the zeros go; this is where released weights have them (akamaster).
+    """
 
     def __init__(self, missing: int, stride: int) -> None:
         super().__init__()
@@ -98,7 +101,8 @@ class PaddedShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kept = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(kept, (0, 0, 0, 0, 0, self.missing))
+        before = self.missing // 2
+        return F.pad(kept, (0, 0, 0, 0, before, self.missing - before))
 
 
 def make_shortcut(kind: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
