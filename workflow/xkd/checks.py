@@ -16,7 +16,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         _check_dataset(resolver.dataset(name), file)
     for name, entry in config["networks"].items():
         resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
-        resolver.network(name)
+        for dataset in config["datasets"]:
+            resolver.network(name, dataset)
     for name in config["methods"]:
         resolver.declaration(name)
     for name, entry in resolver.checkpoints.items():
@@ -28,7 +29,7 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
                 f"{file}: recipes.{name}.milestones: found {late[0]}, expected less than "
                 f"epochs = {entry['epochs']}"
             )
-    everything = {**config["datasets"], **config["networks"]}
+    everything = {**config["datasets"], **config["networks"], **resolver.methods}
     for pair in replaced.items():
         for found in pair:
             resolver.known("name", found, everything, "scales", config["scale"], "replace")

@@ -48,10 +48,15 @@ class Resolver:
             coarse=coarse and {group: tuple(names) for group, names in coarse.items()},
         )
 
-    def network(self, name: str) -> NetworkSettings:
+    def network(self, name: str, dataset: str) -> NetworkSettings:
+        """A network for the images of one data set, on which its options may depend."""
         entry = dict(self.config["networks"][name])
         family = entry.pop("family")
         given = {key: v for key, v in entry.items() if key not in ("label", "recipe")}
+        try:
+            given = conf.look_up(given, {"dataset": dataset, "network": name})
+        except Refused as problem:
+            raise Refused(f"{self.name}: networks.{name}: {problem}") from None
         try:
             properties = conf.family_declaration(family)["OPTIONS"]
         except Refused as problem:

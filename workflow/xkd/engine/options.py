@@ -29,6 +29,7 @@ class EngineOptions:
                order: results then agree with those of one thread only up to rounding
     checkpoint_minutes: at most this much work is lost when a job is killed
     teacher:   table (logits of every view, made beforehand), forward (a pass per step), or auto
+    processes: that the rules start for a cell whose images stay in their files, by torchrun
     cells_per_gpu: jobs that may share a GPU of a machine without a scheduler
     """
 
@@ -40,6 +41,7 @@ class EngineOptions:
     threads_per_seed: int = 1
     checkpoint_minutes: float = 1.0
     teacher: str = "auto"
+    processes: int = 1
     cells_per_gpu: int = 1
 
     def __post_init__(self) -> None:
@@ -51,7 +53,7 @@ class EngineOptions:
         ):
             if getattr(self, option) not in known:
                 raise Refused(unknown(f"engine {option}", getattr(self, option), known))
-        for option in ("threads", "threads_per_seed", "cells_per_gpu"):
+        for option in ("threads", "threads_per_seed", "processes", "cells_per_gpu"):
             if getattr(self, option) < 1:
                 raise Refused(f"engine {option} is {getattr(self, option)}; expected 1 or more")
         if self.checkpoint_minutes < 0:
