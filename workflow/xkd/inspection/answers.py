@@ -43,11 +43,11 @@ def ask_teacher(
     """Ask the trained network of `run`; leave the folder described above, `responses.json` last.
 
     Args:
-        splits: those whose images stay in their files are left out.
+        splits: those without images, or whose images stay in their files, are left out.
         keep: gammas of kind "gradient" whose reinforced images are stored, up to KEPT bytes.
     """
     subject = Subject.of(settings, run, layout, threads, device)
-    splits = [split for split in splits if not subject.data.split(split).files]
+    splits = [split for split in splits if len(subject.data.split(split).images)]
     manifest = layout.responses(run)
     answers: dict[str, Any] = {}
     for reinforcement in reinforcements:
