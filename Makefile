@@ -8,7 +8,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default --cores $(CORES)
 
-.PHONY: help slurm demo paper test test-slow test-slurm bench lint format envs clean clean-results
+.PHONY: help slurm demo paper test test-slow test-slurm test-faults bench lint format envs clean clean-results
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,6 +34,9 @@ test-slow: $(BIN)/.developed ## the long tests as well
 
 test-slurm: $(BIN)/.developed .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are
 	@.venv-slurm/bin/python -m pytest -m slurm -rs tests/slurm
+
+test-faults: $(BIN)/.developed ## kill, fill, damage and interrupt everything, and expect the same numbers
+	@$(BIN)/python -m pytest -m faults -rs tests/faults
 
 bench: $(BIN)/.installed ## time the engine against loops written the usual way
 	@$(BIN)/python -m xkd bench

@@ -1,14 +1,37 @@
-"""Shared by all tests: the library on the path, and one thread, as every job of the pipeline has.
+"""Shared by all tests: the library on the path, and one thread, as every job of the pipeline has;
+for those that run Snakemake, small projects.
 
 Bits depend on the number of threads, and threads that wait for each other on a busy machine crawl.
 """
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from small_project import MANIFEST, Project
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which one cell was trained on this machine, without SLURM and undisturbed."""
+    made = Project(tmp_path_factory.mktemp("undisturbed") / "project")
+    status, printed = made.run(MANIFEST)
+    assert status == 0, printed
+    return made
+
+
+@pytest.fixture
+def project(reference: Project, tmp_path: Path) -> Iterator[Project]:
+    """A project in which nothing is left to do but to train and what follows."""
+    made = Project(tmp_path / "ein Projekt é", reference)
+    yield made
+    made.abandon()

@@ -344,3 +344,18 @@ def test_gamma_ticks_prefer_round_steps_with_room_between():
     )
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
     assert labels == ["0", "0.1", "0.3", "1", "3", "10"]
+
+
+def test_dark_knowledge_adds_up_to_the_accuracy_of_the_whole_split():
+    answers = responses({"cifar10/cnn10": 0.9})
+    data = script("le_dark_knowledge").measured(answers)
+    assert set(data.split) == {"train", "test"}
+    for _, bins in data.groupby("split"):
+        assert bins.share.sum() == pytest.approx(1)
+        full = bins[bins["count"] > 0]
+        weighted = (full.share * full.confidence.astype(float)).sum()
+        assert bins.mean_confidence.iloc[0] == pytest.approx(weighted)
+        plain = answers[
+            (answers.reinforcement == "gradient-0") & (answers.split == bins.split.iloc[0])
+        ]
+        assert bins.argmax_is_label.iloc[0] == plain.top1.iloc[0]

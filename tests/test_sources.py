@@ -1,7 +1,9 @@
 import gzip
+import io
 import pickle
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -203,4 +205,61 @@ def test_a_site_that_does_not_answer_is_refused_in_one_line(
         Refused, match=r"cannot download http:.* 404.*; check the network"
     ) as refusal:
         sources.read(tmp_path / "fresh", settings, download=True)
+    assert "\n" not in str(refusal.value)
+
+
+# ------------------------------------------------------------------------------------ archives
+
+
+def tar_with(path: Path, member: tarfile.TarInfo, content: bytes = b"evil") -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        member.size = len(content) if member.isreg() else 0
+        archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        tarfile.TarInfo("../evil"),
+        tarfile.TarInfo("fine/../../evil"),
+        link("door", ".."),
+        link("door", "/etc"),
+    ],
+    ids=["parent", "parent in the midst", "link to the parent", "absolute link"],
+)
+def test_an_archive_that_would_leave_its_folder_is_refused(tmp_path, member):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    archive = tar_with(folder / "a.tar.gz", member)
+    with pytest.raises(
+        Refused, match=r"cannot unpack .*a\.tar\.gz: .* (outside|absolute)"
+    ) as refusal:
+        sources.unpack_archive(archive, folder)
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "a.tar.gz"]
+
+
+def test_a_zip_stays_in_its_folder(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for name in ("../evil", "/evil", "fine/file"):
+            archive.writestr(name, "content")
+    sources.unpack_archive(folder / "a.zip", folder)
+    assert not (tmp_path / "evil").exists()
+    assert (folder / "fine" / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_a_broken_archive_is_refused_in_one_line(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 or whatever")
+    with pytest.raises(Refused, match="cannot unpack") as refusal:
+        sources.unpack_archive(tmp_path / name, tmp_path)
     assert "\n" not in str(refusal.value)

@@ -241,6 +241,17 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
         "tabulate_teacher": 2 * 2,
         "oracle_table5": 1,
     }
+    asked = ("oracle_table3", "oracle_figure4", "oracle_figure5", "oracle_figure5_equal")
+    # 8 teachers; 16 pairs with 5 baselines under 2 recipes, gamma = 0, Oracle; per teacher on
+    # CIFAR-100 a table of logits on x, and one for each gamma of the run records
+    assert project.planned(*asked, "--config", "scale=paper") == {
+        "prepare": 2,
+        "train": 8 + 16 * 12,
+        "tabulate_teacher": 4 * 3,
+        "reinforce": 8,
+        "cluster": 1,
+        **dict.fromkeys(asked, 1),
+    }
 
 
 def test_table_5_has_the_runs_that_the_paper_implies() -> None:

@@ -159,10 +159,7 @@ class Cluster:
 
     def __exit__(self, *problem: object) -> None:
         """End jobs, then daemons in reverse order, then remove everything."""
-        self._try("scancel", "--user", _user())
-        end = time.monotonic() + 30
-        while time.monotonic() < end and self._try("squeue", "--noheader"):
-            time.sleep(0.2)
+        self.cancel()
         for daemon in reversed(self._daemons):
             daemon.terminate()
             try:
@@ -171,6 +168,13 @@ class Cluster:
                 daemon.kill()
                 daemon.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cancel(self) -> None:
+        """End all jobs."""
+        self._try("scancel", "--user", _user())
+        end = time.monotonic() + 30
+        while time.monotonic() < end and self._try("squeue", "--noheader"):
+            time.sleep(0.2)
 
     def run(self, *command: str) -> str:
         """Output of a command that succeeds, such as `squeue --noheader`."""

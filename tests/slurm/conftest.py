@@ -1,4 +1,4 @@
-"""A cluster for all tests in this folder, and projects to run on it."""
+"""A cluster for all tests in this folder."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing
-from slurm_project import MANIFEST, Project
+
+from small_project import Project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,26 +43,13 @@ def _cluster(accounting: bool) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project in which one cell was trained on this machine, without SLURM and undisturbed."""
-    made = Project(tmp_path_factory.mktemp("undisturbed") / "project")
-    status, printed = made.run(MANIFEST, cluster=None)
-    assert status == 0, printed
-    return made
-
-
 @pytest.fixture
-def project(reference: Project, tmp_path: Path) -> Project:
-    """A project in which nothing is left to do but to train and what follows."""
-    return Project(tmp_path / "ein Projekt é", reference)
-
-
-@pytest.fixture
-def states(cluster: Cluster) -> Callable[[], dict[str, str]]:
-    """Job -> state, of the jobs that began in this test."""
+def states(cluster: Cluster, project: Project) -> Iterator[Callable[[], dict[str, str]]]:
+    """Job -> state, of the jobs that began in this test; none of them outlives it."""
     before = set(_states(cluster))
-    return lambda: {job: state for job, state in _states(cluster).items() if job not in before}
+    yield lambda: {job: state for job, state in _states(cluster).items() if job not in before}
+    project.abandon()
+    cluster.cancel()
 
 
 def _states(cluster: Cluster) -> dict[str, str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 import yaml
 from cluster import Cluster
-from slurm_project import CELL, HERE, MANIFEST, PROFILE, Project, wait_for
+
+from small_project import CELL, IMPATIENT, MANIFEST, PROFILE, Project, wait_for
 
 States = Callable[[], dict[str, str]]
 FILES = ("weights.safetensors", "history.csv", "metrics.json", "predictions.npz")
@@ -211,7 +212,7 @@ def test_a_job_that_fails_is_tried_three_times_and_no_more(
     summary = printed[printed.index("1 job failed") :]
     assert f"  train {CELL}: results/demo/data/digits/data.safetensors is damaged" in summary
     assert f"[logs/demo/train/{CELL}.log]" in summary
-    assert f"to continue: {HERE / 'impatient.py'} --workflow-profile {PROFILE} " in summary
+    assert f"to continue: {IMPATIENT} --workflow-profile {PROFILE} " in summary
 
 
 def test_a_request_that_no_node_can_meet_ends_at_once_with_the_schedulers_reason(

@@ -1,7 +1,8 @@
 """A cluster without accounting, where `sacct` exists and answers nothing."""
 
 from cluster import Cluster
-from slurm_project import MANIFEST, Project, wait_for
+
+from small_project import MANIFEST, Project, wait_for
 
 
 def test_jobs_are_followed_to_their_end(

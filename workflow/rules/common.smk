@@ -26,7 +26,7 @@ def said_outside():
 
 
 def read_plan():
-    """The checked plan; a mistake in the config is one line, not a traceback.
+    """The checked config, its plan, and where it is kept; a mistake is a line, not a traceback.
 
     A job on a cluster starts Snakemake anew, and keeps to the config that it was submitted with.
     """
@@ -37,15 +37,19 @@ def read_plan():
             settled = conf.settle(
                 conf.merge(dict(config), said_outside()), said_outside()
             )
-        return settled, Plan(settled)
+        plan = Plan(settled)
+        return (
+            settled,
+            plan,
+            conf.freeze(settled, plan.layout().root.parent / ".config"),
+        )
     except Refused as problem:
         raise WorkflowError(str(problem)) from None
 
 
-SETTLED, PLAN = read_plan()
+SETTLED, PLAN, CONFIG = read_plan()
 LAYOUT = PLAN.layout()
 ROOT = str(LAYOUT.root)
-CONFIG = conf.freeze(SETTLED, LAYOUT.root.parent / ".config")
 conf.hand_down(CONFIG)
 FAILURES = Failures()
 logger.addHandler(FAILURES)

@@ -4,6 +4,7 @@ Verbs parse, call and print; everything else lives in the modules they call, imp
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,6 +85,9 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
             f"{settings.cell} comes from a file; run `xkd import_weights {settings.cell}`"
         )
     layout = plan.layout(asked.results)
+    if settings.teacher:
+        for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
+            _trained(settings.teacher.cell.run(seed), plan, asked)
     return train_cell(
         settings,
         data=layout.data(settings.dataset.name),
@@ -96,13 +100,24 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     )
 
 
+def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
+    """Settings of a run that is to be used. Raises Refused if it was trained with others."""
+    from xkd.cards import require_settings
+    from xkd.search import decided
+
+    layout = plan.layout(asked.results)
+    settings = plan.settings(run.cell)
+    require_settings(layout.run(run), decided(settings, layout))
+    return settings
+
+
 def tabulate_teacher(plan: Plan, asked: argparse.Namespace) -> None:
     """a frozen teacher's logits for every augmented view, on x or on x*"""
     from xkd.engine.table import tabulate
 
     run = Run.parse(asked.subject)
     tabulate(
-        plan.settings(run.cell),
+        _trained(run, plan, asked),
         run,
         plan.layout(asked.results),
         Reinforcement.parse(asked.reinforcement),
@@ -118,7 +133,7 @@ def reinforce(plan: Plan, asked: argparse.Namespace) -> None:
 
     run, inputs = Run.parse(asked.subject), plan.config["oracle_inputs"]
     ask_teacher(
-        plan.settings(run.cell),
+        _trained(run, plan, asked),
         run,
         plan.layout(asked.results),
         plan.reinforcements(),
@@ -133,7 +148,12 @@ def cluster(plan: Plan, asked: argparse.Namespace) -> None:
     """t-SNE and silhouettes of a teacher's answers"""
     from xkd.inspection.clusters import cluster_answers
 
-    cluster_answers(Run.parse(asked.subject), plan.layout(asked.results), **plan.config["clusters"])
+    cluster_answers(
+        Run.parse(asked.subject),
+        plan.layout(asked.results),
+        **plan.config["clusters"],
+        threads=asked.threads,
+    )
 
 
 def explain(plan: Plan, asked: argparse.Namespace) -> None:
@@ -142,7 +162,7 @@ def explain(plan: Plan, asked: argparse.Namespace) -> None:
 
     run = Run.parse(asked.subject)
     explain_run(
-        plan.settings(run.cell),
+        _trained(run, plan, asked),
         run,
         plan.layout(asked.results),
         pairs=plan.config["class_pairs"].get(run.cell.dataset, []),
@@ -155,10 +175,15 @@ def check(plan: Plan, asked: argparse.Namespace) -> None:
     """check the config, and count what it asks for"""
     runs = sum(len(settings.seeds) for settings in plan.cells.values())
     print(f"{asked.config}: sound; scale {plan.scale}, {len(plan.cells)} cells, {runs} runs")
-    for item in plan.items.values():
+    print(f"  {'item':24} {'in the paper':18} shown    new trials  (new: not in an item above)")
+    counted: set[Run] = set()
+    for item in sorted(plan.items.values(), key=lambda item: item.optional):
         shown = sum(len(seeds) for _, seeds in item.runs)
+        fresh = plan.trainings(item) - counted
+        trials = sum(run.cell.trial is not None for run in fresh)
         paper = f"{item.entry['paper']} {item.entry['number']}"
-        print(f"  {item.name:24} {paper:18} {shown:4} runs shown")
+        print(f"  {item.name:24} {paper:18} {shown:5} {len(fresh) - trials:6} {trials:6}")
+        counted |= fresh
 
 
 def status(plan: Plan, asked: argparse.Namespace) -> None:
@@ -211,8 +236,9 @@ def parser() -> argparse.ArgumentParser:
         verb.set_defaults(action=action)
         if subject:
             verb.add_argument("subject", metavar=subject.split(":")[0].replace(" ", "_").upper())
-        if computes:
+        if computes or action is cluster:
             verb.add_argument("--threads", type=int, default=1, help="cores to use")
+        if computes:
             verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
         if action in (train, search):
             verb.add_argument("--table", type=Path, help="what tabulate_teacher wrote")
@@ -237,7 +263,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise Refused(f"torchrun started {team} processes; only `xkd train` shares its work")
         if getattr(asked, "device", "cpu") != "cpu":
             lease_gpu(1 if team > 1 else plan.config["engine"]["cells_per_gpu"])
-        return asked.action(plan, asked) or 0
+        status = asked.action(plan, asked) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Refused as problem:
         print(f"xkd {asked.verb}: {problem}", file=sys.stderr)
         return 2

@@ -14,12 +14,17 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     config, file = resolver.config, resolver.name
     for name in config["datasets"]:
         _check_dataset(resolver.dataset(name), file)
+    for name in config.get("without", ()):
+        resolver.known("data set", name, config["datasets"], "without")
     for name, entry in config["networks"].items():
         resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
         for dataset in config["datasets"]:
             resolver.network(name, dataset)
-    for name in config["methods"]:
+    for name, entry in config["methods"].items():
         resolver.declaration(name)
+        _check_lookups(resolver, entry, "methods", name)
+    for name in config.get("class_pairs", {}):
+        resolver.known("data set", name, config["datasets"], "class_pairs")
     for name, entry in resolver.checkpoints.items():
         _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["recipes"].items():
@@ -46,6 +51,19 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
                 where = (kind, name, "published")
                 resolver.known("published table", entry["published"], published, *where)
     _check_analyses(config, file)
+
+
+def _check_lookups(resolver: Resolver, value: Any, *where: str) -> None:
+    """Refuse `{by: network, resnet02: ...}`, which would silently fall to the default."""
+    if not isinstance(value, Mapping):
+        return
+    if "by" in value:
+        kind = "data set" if value["by"] == "dataset" else "network"
+        known = resolver.config["datasets" if value["by"] == "dataset" else "networks"]
+        for name in value.keys() - {"by", "default"}:
+            resolver.known(kind, name, known, *where)
+    for key, item in value.items():
+        _check_lookups(resolver, item, *where, str(key))
 
 
 def _check_checkpoint(resolver: Resolver, name: str, files: Mapping[str, Any]) -> None:
@@ -92,9 +110,14 @@ def _check_analyses(config: Mapping[str, Any], file: str) -> None:
                 f"{file}: {where}: found {min(missing):g}, expected values of "
                 "oracle_inputs.gradient"
             )
-    if clusters["split"] not in inputs["splits"]:
+    if clusters["points"] <= clusters["perplexity"]:
         raise Refused(
-            f"{file}: clusters.split: found '{clusters['split']}', expected one of "
+            f"{file}: clusters.points: found {clusters['points']}, expected more than "
+            f"{clusters['perplexity']:g}, the perplexity"
+        )
+    if missing := set(clusters["splits"]) - set(inputs["splits"]):
+        raise Refused(
+            f"{file}: clusters.splits: found '{min(missing)}', expected some of "
             "oracle_inputs.splits"
         )
 

@@ -6,6 +6,7 @@ Imports no torch: Snakemake reads this at every start.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -15,7 +16,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xkd.artifacts import write_text
+from xkd.artifacts import parse_yaml, read_json, write_text
 from xkd.errors import Refused, unknown
 from xkd.provenance import PACKAGE, literals
 
@@ -31,22 +32,30 @@ def load(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """
     path = Path(path)
     if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8"))
-    import yaml
-
+        return read_json(path)
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Refused(f"{path} is missing; run from the project's folder, or name it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise Refused(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Refused(f"{path} cannot be read: {problem}") from None
     overwrite: dict[str, Any] = {}
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals:
             raise Refused(f"'{item}': expected key=value, for example scale=paper")
-        merge(overwrite, nest(key, yaml.safe_load(value)))
-    return settle(config, overwrite, name=str(path))
+        merge(overwrite, nest(key, parse(value, f"'{item}'")))
+    return settle(parse(text, str(path)), overwrite, name=str(path))
+
+
+def parse(text: str, where: str) -> Any:
+    """YAML, safely. Raises Refused, with the place, for what is none."""
+    import yaml
+
+    try:
+        return parse_yaml(text)
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date that is none
+        raise Refused(f"{where}: not valid YAML: {' '.join(str(problem).split())}") from None
 
 
 def nest(dotted: str, value: Any) -> dict[str, Any]:
@@ -58,13 +67,11 @@ def nest(dotted: str, value: Any) -> dict[str, Any]:
 
 def typed(value: Any) -> Any:
     """Numbers and truth values back from the strings that Snakemake makes of nested `--config`."""
-    import yaml
-
     if isinstance(value, Mapping):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return parse(value, f"--config '{value}'") if isinstance(value, str) else value
 
 
 def settle(
@@ -131,9 +138,20 @@ def validate(content: Any, schema: Mapping[str, Any], name: str, *where: str) ->
     """Raise Refused for the first mismatch: `config.yaml: recipes.r_or.lr: found …, expected …`."""
     from jsonschema import Draft202012Validator
 
+    refuse_infinite(content, name, *where)
     problems = sorted(Draft202012Validator(schema).iter_errors(content), key=lambda e: list(e.path))
     if problems:
         raise Refused(f"{name}: {_one_line(problems[0], where)}")
+
+
+def refuse_infinite(content: Any, name: str, *where: str) -> None:
+    """Schemas let `.inf` and `.nan` pass for numbers. Raises Refused for the first."""
+    if isinstance(content, float) and not math.isfinite(content):
+        raise Refused(f"{name}: {'.'.join(where)}: found {content}, expected a finite number")
+    if isinstance(content, Mapping | list | tuple):
+        keyed = content.items() if isinstance(content, Mapping) else enumerate(content)
+        for key, value in keyed:
+            refuse_infinite(value, name, *where, str(key))
 
 
 def _one_line(problem: Any, where: tuple[str, ...]) -> str:
@@ -159,7 +177,10 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
         "exclusiveMinimum": f"more than {limit}",
         "exclusiveMaximum": f"less than {limit}",
         "pattern": problem.schema.get(
-            "description", "a name of lower-case letters, digits, '_' and '.'"
+            "description",
+            "a name of lower-case letters, digits, '_' and '.'"
+            if "a-z" in str(limit)
+            else "a single line of text",
         ),
         "minItems": f"at least {limit} entries",
         "maxItems": f"at most {limit} entries",
@@ -171,9 +192,7 @@ def _one_line(problem: Any, where: tuple[str, ...]) -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return parse_yaml(SCHEMA.read_text(encoding="utf-8"))
 
 
 # ------------------------------------------------------------------- what modules say of themselves

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from xkd import networks
+from xkd import cards, networks
 from xkd.analysis.calibration import ece, top1
 from xkd.artifacts import atomic, verify
 from xkd.data.dataset import PreparedData
@@ -155,8 +154,13 @@ def load_predictions(path: Path) -> dict[str, NDArray]:
 
 def save_network(network: Network, path: Path) -> None:
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    save_tensors(weights, path)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """As safetensors. In bytes, since the library's own file writer hides why a disk refused."""
     with atomic(path) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(save(tensors))
 
 
 def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) -> Network:
@@ -179,10 +183,4 @@ def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) 
 
 def weights_digest(run: Path) -> str:
     """SHA-256 of the weights, from the run card. Raises Refused when the run is not complete."""
-    try:
-        card = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
-        return card["files"]["weights.safetensors"]
-    except FileNotFoundError:
-        raise Refused(f"{run} is not a complete run: run.yaml is missing; train its cell") from None
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise Refused(f"{run}/run.yaml is damaged; delete it and train its cell again") from None
+    return cards.read(run)["files"]["weights.safetensors"]

@@ -6,11 +6,11 @@ The rules call these; nothing here computes results, and nothing imports torch.
 from pathlib import Path
 from typing import Any
 
+from xkd import cards, costs
 from xkd import config as conf
-from xkd import costs
 from xkd.plan import Item, Plan
 from xkd.provenance import PACKAGE, docstring, fingerprint, fingerprint_of_script
-from xkd.runs import Layout, Run
+from xkd.runs import Cell, Layout, Run
 from xkd.settings import CellSettings, DatasetSettings, Reinforcement
 
 # ------------------------------------------------------------------------------ code fingerprints
@@ -108,10 +108,7 @@ def launcher(plan: Plan, settings: CellSettings) -> str:
 def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that draws an item."""
     runs = [cell.run(seeds[0]) for cell, seeds in item.runs]
-    teachers = [settings.teacher for settings in map(plan.settings, item.cells)]
-    shown = [*item.cells, *(teacher.cell for teacher in teachers if teacher)]
-    manifests = [str(layout.manifest(cell)) for cell in dict.fromkeys(shown)]
-    files: dict[str, Any] = {"cells": manifests}
+    files: dict[str, Any] = {"cells": [str(layout.manifest(cell)) for cell in _read(plan, item)]}
     searched = [cell for cell in item.cells if plan.cells[cell].search]
     if searched:
         files["searches"] = [str(layout.search(cell)) for cell in searched]
@@ -128,6 +125,12 @@ def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
         path = conf.PUBLISHED / f"{item.entry['published']}.csv"
         files["published"] = str(path.relative_to(PACKAGE.parent.parent))
     return files
+
+
+def _read(plan: Plan, item: Item) -> list[Cell]:
+    """Cells whose manifests an item reads: what it shows, and their teachers."""
+    teachers = [settings.teacher for settings in map(plan.settings, item.cells)]
+    return list(dict.fromkeys([*item.cells, *(one.cell for one in teachers if one)]))
 
 
 def protocol(item: Item) -> str:
@@ -156,7 +159,9 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "seeds": sorted({seed for _, seeds in item.runs for seed in seeds}),
         "scale": plan.scale,
         "replaced": plan.replace,
+        "left_out": [labels["datasets"][name] for name in item.left_out],
         "labels": labels,
         "methods": list(dict.fromkeys(cell.method for cell in item.cells)),
         "runs": [[str(cell), list(seeds)] for cell, seeds in item.runs],
+        "settings": {str(c): cards.expectation(plan.settings(c)) for c in _read(plan, item)},
     }

@@ -37,8 +37,9 @@ def fingerprint_of_script(path: Path) -> str:
 @cache
 def _meaning(path: Path) -> str | None:
     """The syntax tree without comments and docstrings; None where nothing in it affects results."""
-    tree = _tree(path)
-    return None if _declares_no_effect(tree) else ast.dump(_without_docstrings(tree))
+    if _declares_no_effect(_tree(path)):
+        return None
+    return ast.dump(_without_docstrings(_parse(path)))  # a tree of its own: it gets pruned
 
 
 def closure(*modules: str) -> set[str]:
@@ -84,6 +85,10 @@ def _exists(module: str) -> bool:
 
 @cache
 def _tree(path: Path) -> ast.Module:
+    return _parse(path)
+
+
+def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
@@ -126,13 +131,12 @@ def _declares_no_effect(tree: ast.Module) -> bool:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    bare = ast.parse(ast.unparse(tree))  # a copy: the cached tree stays whole
-    for node in ast.walk(bare):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
-    return bare
+    return tree
 
 
 def versions() -> dict[str, str]:

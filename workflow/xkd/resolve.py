@@ -1,7 +1,7 @@
 """From names in the config to settings: data sets, networks, recipes, methods. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from xkd import config as conf
@@ -30,10 +30,11 @@ class Resolver:
 
     config: Mapping[str, Any]
     name: str
+    _networks: dict[tuple[str, str], NetworkSettings] = field(default_factory=dict)
 
     def known(self, kind: str, name: object, among: Any, *where: str) -> None:
         """Refuse a name that is not there, with the nearest that is."""
-        if name not in among:
+        if not isinstance(name, str) or name not in among:
             place = ".".join(map(str, where)) or kind
             raise Refused(f"{self.name}: {place}: {unknown(kind, name, among)}")
 
@@ -50,6 +51,11 @@ class Resolver:
 
     def network(self, name: str, dataset: str) -> NetworkSettings:
         """A network for the images of one data set, on which its options may depend."""
+        if (name, dataset) not in self._networks:
+            self._networks[name, dataset] = self._network(name, dataset)
+        return self._networks[name, dataset]
+
+    def _network(self, name: str, dataset: str) -> NetworkSettings:
         entry = dict(self.config["networks"][name])
         family = entry.pop("family")
         given = {key: v for key, v in entry.items() if key not in ("label", "recipe")}
@@ -69,7 +75,7 @@ class Resolver:
         """The method's recipe, or else the network's; a trial may be cut short."""
         own = self.config["methods"][method].get("recipe")
         where = ("methods", method) if own else ("networks", network)
-        name = conf.look_up(own or self.config["networks"][network]["recipe"], names)
+        name = self._looked_up(own or self.config["networks"][network]["recipe"], names, *where)
         self.known("recipe", name, self.config["recipes"], *where, "recipe")
         entry = dict(self.config["recipes"][name])
         milestones = tuple(entry.pop("milestones", ()))
@@ -114,12 +120,8 @@ class Resolver:
             decided: value of the searched option; without it the first of the values stands in.
         """
         entry, declaration = self.config["methods"][name], self.declaration(name)
-        try:
-            given = conf.look_up(
-                {k: v for k, v in entry.items() if k not in ("label", "uses", "recipe")}, names
-            )
-        except Refused as problem:
-            raise Refused(f"{self.name}: methods.{name}: {problem}") from None
+        options = {k: v for k, v in entry.items() if k not in ("label", "uses", "recipe")}
+        given = {k: self._looked_up(v, names, "methods", name, k) for k, v in options.items()}
         searched = self._searched(name, given)
         factor = {"type": "number", "minimum": 0}
         weights = {term: {**factor, "default": w} for term, w in declaration["WEIGHTS"].items()}
@@ -135,6 +137,13 @@ class Resolver:
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
 
+    def _looked_up(self, value: Any, names: Mapping[str, str], *where: str) -> Any:
+        """The value for one cell. Raises Refused, with the place, when there is none."""
+        try:
+            return conf.look_up(value, names)
+        except Refused as problem:
+            raise Refused(f"{self.name}: {'.'.join(where)}: {problem}") from None
+
     def _searched(self, name: str, given: Mapping[str, Any]) -> Searched | None:
         """The one option written as {search: [values]}."""
         places = {**given, **{f"weights.{t}": v for t, v in given.get("weights", {}).items()}}
@@ -142,7 +151,7 @@ class Resolver:
         if not found:
             return None
         values = places[found[0]]["search"]
-        numbers = isinstance(values, list) and all(isinstance(v, int | float) for v in values)
+        numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
         if len(found) > 1 or not numbers or len(values) < 2:
             raise Refused(
                 f"{self.name}: methods.{name}.{found[-1]}: found {places[found[-1]]}, expected one "

@@ -8,6 +8,7 @@ import torch
 
 from xkd import foreign, networks
 from xkd.artifacts import digest
+from xkd.cards import plain
 from xkd.data.dataset import load
 from xkd.engine import outputs
 from xkd.engine.lock import locked
@@ -62,7 +63,7 @@ def import_weights(
                 {
                     "run": str(run),
                     "fingerprint": fingerprint,
-                    "settings": outputs.plain(settings.slice()),
+                    "settings": plain(settings.slice()),
                     "source": {"file": str(file), "sha256": found, "url": settings.weights.url},
                     **outputs.circumstances(),
                 },

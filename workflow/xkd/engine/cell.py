@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from xkd.cards import plain
 from xkd.engine import backends, memory, outputs
 from xkd.engine.backends import Choice
 from xkd.engine.build import parameter_count
@@ -72,15 +73,16 @@ def train_cell(
             teachers = Teachers(settings, layout, table, material, runtime, options)
             at_once = choice.at_once(len(missing), options)
             _check_memory(settings, material, teachers, at_once, team.size)
+            job = Job(
+                settings, missing, layout, material, teachers, runtime, options, fingerprints,
+                _card(settings, runtime, options, teachers), progress, stop, team,
+            )  # fmt: skip
+            choice = backends.calibrated(choice, job)
+            job.card["engine"] |= choice.describe()
             progress.say(
                 f"training seeds {', '.join(map(str, missing))} by {choice.name} ({choice.why})"
                 + (f"; teacher {teachers.describe()}" if teachers.kind != "none" else "")
             )
-            card = _card(settings, runtime, options, choice, teachers)
-            job = Job(
-                settings, missing, layout, material, teachers, runtime, options, fingerprints,
-                card, progress, stop, team,
-            )  # fmt: skip
             try:
                 _train(job, choice)
             except Stopped as stopped:
@@ -152,16 +154,13 @@ def _card(
     settings: CellSettings,
     runtime: Runtime,
     options: EngineOptions,
-    choice: Choice,
     teachers: Teachers,
 ) -> dict[str, Any]:
-    """What the run cards say besides fingerprint, duration and files."""
+    """What the run cards say besides fingerprint, duration, files and the choice of backend."""
     return {
-        "settings": outputs.plain(settings.slice()),
+        "settings": plain(settings.slice()),
         "teacher": teachers.kind,
         "engine": {
-            "backend": choice.name,
-            "why": choice.why,
             "precision": options.precision,
             "compile": options.compile,
             "device": runtime.describe(),

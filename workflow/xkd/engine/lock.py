@@ -1,6 +1,7 @@
 """One writer per cell: a lock file with a heartbeat, so that orphaned jobs are noticed."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from xkd.artifacts import writing
 from xkd.errors import Refused
 
 AFFECTS_RESULTS = False
@@ -56,7 +58,13 @@ class Lock:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def acquire(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Raises Refused if a live process holds the lock, or nothing can be written there."""
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._take()
+        self._thread.start()
+
+    def _take(self) -> None:
         with self._deciding():
             holder = self._read()
             if holder is not None:
@@ -65,14 +73,14 @@ class Lock:
                 self.path.unlink(missing_ok=True)
             if not self._create():
                 raise Refused(self._refusal(self._read() or {}, "came first"))
-        self._thread.start()
 
     def release(self) -> None:
         self._done.set()
         if self._thread.is_alive():
             self._thread.join()
         if self._is_ours():
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is void as soon as this process has ended
+                self.path.unlink()
 
     @contextlib.contextmanager
     def _deciding(self) -> Iterator[None]:
@@ -93,15 +101,17 @@ class Lock:
     def _create(self) -> bool:
         """Appear whole or not at all: written aside, then linked, which fails if one is there."""
         aside = self.path.with_name(f"{self.path.name}.{self.content['token']}")
-        aside.write_text(json.dumps(self.content), encoding="utf-8")
         try:
+            aside.write_text(json.dumps(self.content), encoding="utf-8")
             os.link(aside, self.path)
         except FileExistsError:
             return False
-        except OSError:  # no hard links here
-            return self._create_exclusively()
+        except OSError as problem:
+            if problem.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            return self._create_exclusively()  # no hard links here
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
         return True
 
     def _create_exclusively(self) -> bool:
@@ -135,11 +145,18 @@ class Lock:
         return f"gave a sign of life {age:.0f} s ago" if age < STALE else None
 
     def _age(self) -> float:
-        """Seconds since the last heartbeat, by the file system's own clock."""
+        """Seconds since the last heartbeat, by the file system's own clock.
+
+        A beat in the future, from before a clock was set back, counts as one of this moment: a live
+        holder will repeat it, and a dead one's lock is void in a while instead of in a year.
+        """
         probe = self.path.with_name(f"{self.path.name}.{self.content['token']}.now")
         try:
             probe.touch()
-            return probe.stat().st_mtime - self.path.stat().st_mtime
+            age = probe.stat().st_mtime - self.path.stat().st_mtime
+            if age < -BEAT:
+                os.utime(self.path)
+            return max(age, 0.0)
         except FileNotFoundError:
             return STALE
         finally:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from xkd import cards
 from xkd.artifacts import digest, read_json, write_json, write_text
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
@@ -96,15 +97,6 @@ def _seal(folder: Path, card: Mapping[str, Any], files: Sequence[str]) -> None:
     write_text(folder / CARD, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def plain(content: Any) -> Any:
-    """The same without tuples, which YAML would write in a dialect of Python."""
-    if isinstance(content, dict):
-        return {key: plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [plain(value) for value in content]
-    return content
-
-
 def curve(training: Training) -> dict[str, float | str]:
     """What the history says in one line; nothing is chosen by the best epoch (A4)."""
     split = training.material.score.name
@@ -153,11 +145,11 @@ def _processor() -> str:
 def complete(folder: Path, expected: str) -> bool:
     """Whether the run is there, of this fingerprint, and every file as it was written."""
     try:
-        card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
+        card = cards.read(folder)
         return card["fingerprint"] == expected and all(
             digest(folder / name) == found for name, found in card["files"].items()
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (Refused, OSError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -166,10 +158,7 @@ def write_manifest(settings: CellSettings, layout: Layout, parameters: int) -> N
     runs = {}
     for seed in settings.seeds:
         folder = layout.run(Run(settings.cell, seed))
-        try:
-            card = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))
-        except OSError:
-            raise Refused(f"{folder} is not complete: {CARD} is missing") from None
+        card = cards.read(folder)
         runs[str(seed)] = {
             "fingerprint": card["fingerprint"],
             "metrics": read_json(folder / "metrics.json"),

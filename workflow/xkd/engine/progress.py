@@ -1,5 +1,6 @@
 """What a person sees while a cell trains: bars on a terminal, lines in a log otherwise."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -35,7 +36,8 @@ class Lines:
         self._spoke: dict[int, float] = {}
 
     def say(self, line: str) -> None:
-        print(f"{self.cell}: {line}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop training
+            print(f"{self.cell}: {line}", file=sys.stderr, flush=True)
 
     def step(self, seed: int, place: Place) -> None:
         """After every step."""

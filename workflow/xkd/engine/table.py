@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xkd.artifacts import atomic, read_json, write_json
+from xkd.artifacts import atomic, digest, read_json, write_json
 from xkd.data.dataset import load
 from xkd.data.stream import Resident
 from xkd.engine.lock import locked
@@ -130,7 +130,7 @@ class Part:
         return np.load(self._file, mmap_mode="r+"), np.load(self._done, mmap_mode="r+")
 
     def publish(self) -> None:
-        write_json(header_path(self.path), self.content)
+        write_json(header_path(self.path), {**self.content, "sha256": digest(self._file)})
         os.replace(self._file, self.path)
         self._done.unlink()
         self._whose.unlink()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xkd.artifacts import read_json
+from xkd.artifacts import read_json, verify
 from xkd.errors import Refused
 from xkd.settings import DatasetSettings, Reinforcement
 
@@ -55,6 +55,7 @@ def open_table(path: Path, expected: Header) -> Tensor:
                 f"{path} does not fit: its {name} is {str(found)[:16]}, expected "
                 f"{str(value)[:16]}; delete it and run `xkd tabulate_teacher` again"
             )
+    verify(path, str(header.get("sha256")), header_path(path))
     try:
         mapped = np.load(path, mmap_mode="c")  # "c", because torch wants to be able to write
     except (OSError, ValueError) as problem:

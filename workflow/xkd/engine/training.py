@@ -11,6 +11,7 @@ from xkd.engine.build import build_method
 from xkd.engine.material import Material
 from xkd.engine.runtime import Runtime
 from xkd.engine.schedule import Turn, turns
+from xkd.engine.sgd import Sgd
 from xkd.engine.teacher import TeacherSource
 from xkd.errors import Refused
 from xkd.evaluate import accuracy
@@ -95,8 +96,7 @@ class Training:
 
     def _set(self, turn: Turn) -> None:
         """Learning rate and factors of the loss terms; in place where they are on the device."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = turn.lr if self.rate is None else self.rate.fill_(turn.lr)
+        self.optimiser.rate = turn.lr if self.rate is None else self.rate.fill_(turn.lr)
         factors = torch.tensor(list(turn.weights.values()), dtype=self.runtime.dtype)
         if self.terms != list(turn.weights):
             self.terms = list(turn.weights)
@@ -115,15 +115,7 @@ class Training:
             if weight.requires_grad:
                 chosen[name] = weight
                 self.momentum.setdefault(name, torch.zeros_like(weight))
-        self.optimiser = torch.optim.SGD(
-            chosen.values(),
-            lr=turn.lr if self.rate is None else self.rate.fill_(turn.lr),
-            momentum=turn.recipe.momentum,
-            weight_decay=turn.recipe.weight_decay,
-            fused=True,
-        )
-        for name, weight in chosen.items():
-            self.optimiser.state[weight]["momentum_buffer"] = self.momentum[name]
+        self.optimiser = Sgd(chosen, self.momentum, turn.recipe, turn.lr)
         self._entered = turn.stage
 
     def part(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +139,7 @@ class Training:
             outcome = self.ask(Batch(images, labels, answer), self.turn.name)
         terms = torch.stack([outcome.terms[term] for term in self.terms])
         loss = (terms * self.factors).sum()
-        self.optimiser.zero_grad()
+        self.optimiser.forget_gradients()
         self.backward(loss)
         self.optimiser.step()
         correct = (outcome.logits.detach().argmax(1) == labels).sum().to(terms.dtype)

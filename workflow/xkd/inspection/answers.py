@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from xkd.analysis.calibration import ece, reliability, top1
 from xkd.analysis.entropy import mean_entropy_bits
 from xkd.artifacts import atomic, digest, write_json
+from xkd.evaluate import save_tensors
 from xkd.inspection.preview import draw_preview
 from xkd.inspection.subject import Subject
 from xkd.reinforce import bounds_of, reinforce
@@ -66,9 +66,9 @@ def ask_teacher(
                 images[split] = found["images"]
         if stored:
             path = folder / "images.safetensors"
-            with atomic(path) as temporary:
-                save_file(images, temporary)
+            save_tensors(images, path)
             digests[path.name] = digest(path)
+        if reinforcement.gamma:
             draw_preview(subject, reinforcement, folder / "preview.png")
         answers[str(reinforcement)] = {**scores, "digests": digests}
         plain = answers.get("gradient-0", scores)

@@ -10,6 +10,7 @@ import torch
 
 from xkd.analysis.class_similarity import mean_similarity, pair_ranks
 from xkd.artifacts import atomic
+from xkd.errors import Refused, unknown
 from xkd.explain import explain
 from xkd.explain.similarity import class_similarity, similarity_matrix
 from xkd.inspection.subject import Subject
@@ -34,6 +35,10 @@ def explain_run(
         pairs: classes named as alike; their images are shown first, and their ranks recorded.
     """
     subject = Subject.of(settings, run, layout, threads, device)
+    for name in (name for pair in pairs for name in pair):
+        if name not in subject.data.class_names:
+            where = f"class_pairs.{settings.dataset.name}"
+            raise Refused(f"{where}: {unknown('class', name, subject.data.class_names)}")
     method = settings.method.options["explanation"]
     folder = layout.explanations(run)
     for name, arrays in (

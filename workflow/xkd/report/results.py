@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from xkd import cards
 from xkd.artifacts import read_json
 from xkd.errors import Refused
 from xkd.runs import Cell, Run
@@ -28,17 +29,23 @@ def read_cells(
     Args:
         files: `cell.json` of each cell.
         item: with `runs`, pairs of a cell and its seeds: other seeds that a cell may hold are left
-            out; cells that are not listed, such as teachers, come whole.
-    Raises: Refused when a manifest is missing, damaged, or lacks a field.
+            out; cells that are not listed, such as teachers, come whole. With `settings`, cell ->
+            what its manifest must say (`cards.expectation`).
+    Raises: Refused when a manifest is missing, damaged, or lacks a field; when a cell was trained
+        with other settings, or files behind its numbers are not those that training left.
     """
     seeds_of = {cell: set(seeds) for cell, seeds in (item or {}).get("runs", ())}
+    asked: dict[str, Any] = (item or {}).get("settings", {})
     rows = []
     for file in paths(files):
         content = read_json(file)
         try:
             identity = {name: content.get(name) for name in (*CELL, "parameters")}
             runs: dict[str, Any] = content["runs"]
-            wanted = seeds_of.get(str(Cell(*(content.get(name) for name in CELL))))
+            name = str(Cell(*(content.get(name) for name in CELL)))
+            wanted = seeds_of.get(name)
+            cards.refuse_difference(content, asked.get(name, {}), str(file))
+            cards.verify_runs(file, content, wanted)
             for seed, run in sorted(runs.items(), key=lambda one: int(one[0])):
                 if wanted is None or int(seed) in wanted:
                     kept = {"seed": int(seed), "fingerprint": run["fingerprint"]}

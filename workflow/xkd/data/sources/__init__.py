@@ -4,6 +4,8 @@ To add one: a file here, and an entry in `config.yaml` whose `source` is its nam
 """
 
 import hashlib
+import tarfile
+import zlib
 from collections.abc import Mapping
 from http.client import HTTPException
 from importlib import import_module
@@ -11,6 +13,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -118,14 +121,31 @@ def fetch(url: str, folder: Path, md5: str, unpack: bool = False) -> None:
     utils = import_module("torchvision.datasets.utils")
     name = url.rpartition("/")[2]
     try:
-        if unpack:
-            utils.download_and_extract_archive(url, str(folder), filename=name, md5=md5)
-        else:
-            utils.download_url(url, str(folder), filename=name, md5=md5)
+        utils.download_url(url, str(folder), filename=name, md5=md5)
     except (OSError, HTTPException, RuntimeError) as problem:  # RuntimeError: wrong checksum
         raise Refused(
             f"cannot download {url} into {folder}: {_one_line(problem)}; "
             "check the network and the disk, or fetch it by hand"
+        ) from None
+    if unpack:
+        unpack_archive(folder / name, folder)
+
+
+def unpack_archive(archive: Path, folder: Path) -> None:
+    """Unpack a `.tar.gz` or `.zip`; nothing in it may lie outside the folder, or be a device.
+
+    Raises: Refused when it is damaged, or a member would leave the folder.
+    """
+    try:
+        if archive.suffix == ".zip":
+            with ZipFile(archive) as opened:
+                opened.extractall(folder)  # leaves out `..` and a leading `/` by itself
+        else:
+            with tarfile.open(archive) as opened:
+                opened.extractall(folder, filter="data")
+    except (OSError, EOFError, zlib.error, BadZipFile, tarfile.TarError) as problem:
+        raise Refused(
+            f"cannot unpack {archive}: {_one_line(problem)}; fetch it again, or look at what it is"
         ) from None
 
 

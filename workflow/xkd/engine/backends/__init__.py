@@ -2,10 +2,13 @@
 
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xkd.engine.options import EngineOptions
 from xkd.errors import Refused
+
+if TYPE_CHECKING:
+    from xkd.engine.job import Job
 
 AFFECTS_RESULTS = False
 
@@ -17,6 +20,10 @@ class Choice(NamedTuple):
     @property
     def module(self) -> ModuleType:
         return import_module(f"xkd.engine.backends.{self.name}")
+
+    def describe(self) -> dict[str, str]:
+        """For the run card."""
+        return {"backend": self.name, "why": self.why}
 
     def at_once(self, seeds: int, options: EngineOptions) -> int:
         """How many of the seeds are in memory at the same time."""
@@ -55,3 +62,23 @@ def choose(
     if seeds > 1 and options.threads > 1:
         return Choice("procs", f"{seeds} seeds on {options.threads} threads")
     return Choice("loop", "one seed" if seeds == 1 else "one thread")
+
+
+def calibrated(choice: Choice, job: "Job") -> Choice:
+    """The same, or `loop` where a trial shows that seeds side by side gain nothing on this machine.
+
+    Only where `auto` chose `procs` for a job long enough to be worth the trial. On CUDA, `graph`
+    tries by itself whether steps can be captured.
+    """
+    from xkd.engine.backends import calibration
+
+    at_once = choice.at_once(len(job.seeds), job.options)
+    wanted = job.options.backend == "auto" and choice.name == "procs"
+    if not wanted or calibration.steps(job) < calibration.FROM_STEPS:
+        return choice
+    if (gain := calibration.gain(job, at_once)) is None:
+        return choice
+    why = f"{at_once} at once take {gain:.2f} times the steps of one"
+    if gain < calibration.WORTHWHILE:
+        return Choice("loop", why)
+    return choice._replace(why=f"{choice.why}; {why}")

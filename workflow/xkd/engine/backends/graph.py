@@ -16,9 +16,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xkd.engine.backends import loop
+from xkd.engine.backends import Choice, loop
 from xkd.engine.backends.cuda import Cuda, Uncapturable
 from xkd.engine.job import Job, Keeper
+from xkd.engine.sgd import Sgd
 from xkd.engine.stopping import Stopped
 from xkd.engine.training import Diverged
 from xkd.evaluate import count_right
@@ -40,7 +41,7 @@ def train(job: Job) -> dict[int, str]:
             seats = _one_epoch(job, seats, failures)
     except Uncapturable as problem:
         job.progress.say(f"{problem}; steps run one by one instead")
-        job.card["engine"] |= {"backend": "loop", "why": str(problem)}
+        job.card["engine"] |= Choice("loop", str(problem)).describe()
         for seat in seats:
             seat.save()
         job.seeds = [seat.training.seed for seat in seats]
@@ -105,7 +106,7 @@ class Seat:
         self.meters: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
         self.graphs: dict[tuple[int, tuple[str, ...]], Replayable] = {}  # by size and terms
         self.scoring: Replayable | None = None
-        self.optimiser: torch.optim.Optimizer | None = None  # that the graphs update with
+        self.optimiser: Sgd | None = None  # that the graphs update with
         self.live = False  # whether the epoch's meters are here, not yet in the training
 
     @property

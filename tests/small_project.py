@@ -6,17 +6,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from cluster import Cluster
+
+if TYPE_CHECKING:
+    from cluster import Cluster
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parent
+IMPATIENT = HERE / "slurm" / "impatient.py"
 CELL = "digits/mlp1024/ce"
 MANIFEST = f"results/demo/runs/{CELL}/cell.json"
 PROFILE = "workflow/profiles/slurm"
+LOCAL = "workflow/profiles/default"
 PATIENCE = 240.0  # seconds; generous, for machines that are busy with something else
 
 
@@ -30,6 +35,7 @@ class Project:
 
     def __init__(self, folder: Path, base: "Project | None" = None) -> None:
         self.folder = folder
+        self.started: list[subprocess.Popen] = []
         source = base.folder if base else ROOT
         for name in ("workflow", "envs"):
             hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -46,33 +52,50 @@ class Project:
         shutil.copy2(HERE / "hold.py", folder / "workflow" / "sitecustomize.py")
 
     def start(
-        self, *arguments: str, cluster: Cluster | None, profile: str | None = PROFILE
+        self,
+        *arguments: str,
+        cluster: "Cluster | None" = None,
+        profile: str | None = PROFILE,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen:
-        """Snakemake, on a cluster or here; what it prints goes to the file `printed`."""
-        command = [sys.executable, str(HERE / "impatient.py")]
+        """Snakemake, on a cluster or here; what it prints goes to the file `printed`.
+
+        Args:
+            environment: all of it; on a cluster, what to add to the cluster's.
+        """
+        command = [sys.executable]
         if cluster is None:
-            command += ["--cores", "2"]
-        elif profile:
-            command += ["--workflow-profile", profile, "--latency-wait", "10"]
-        environment = dict(cluster.environment if cluster else os.environ)
-        environment.pop("PYTHONPATH", None)
+            command += ["-m", "snakemake", "--workflow-profile", LOCAL, "--cores", "2"]
+        else:
+            command += [str(IMPATIENT)]
+            command += ["--workflow-profile", profile, "--latency-wait", "10"] if profile else []
+        if cluster or environment is None:
+            environment = dict(cluster.environment if cluster else os.environ) | (environment or {})
+            environment.pop("PYTHONPATH", None)
         with (self.folder / "printed").open("w") as printed:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*command, *arguments],
                 cwd=self.folder,
                 env=environment,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # what Ctrl-C means to hit, and no more
                 # A shell's background jobs ignore Ctrl-C, and so would all that they start.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
+        self.started.append(process)
+        return process
 
-    def run(
-        self, *arguments: str, cluster: Cluster | None, profile: str | None = PROFILE
-    ) -> tuple[int, str]:
-        """Exit status and what was printed."""
-        process = self.start(*arguments, cluster=cluster, profile=profile)
-        return self.end(process)
+    def abandon(self) -> None:
+        """End whatever was started and still runs, for a test that failed in the midst of it."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def run(self, *arguments: str, **where: Any) -> tuple[int, str]:
+        """As `start`, and wait; exit status and what was printed."""
+        return self.end(self.start(*arguments, **where))
 
     def end(self, process: subprocess.Popen) -> tuple[int, str]:
         """Wait for Snakemake; exit status and what was printed."""
@@ -99,7 +122,7 @@ class Project:
         found = sorted(self.folder.glob("held.*"))
         return {path.suffix[1:]: path.read_text() for path in found}
 
-    def status(self, cluster: Cluster) -> list[str]:
+    def status(self, cluster: "Cluster") -> list[str]:
         """The lines of `xkd status`."""
         code = (
             "from pathlib import Path; from xkd import config, plan, status;"

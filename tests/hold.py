@@ -3,6 +3,10 @@
 While a file `hold` lies in the project, `xkd train` stops after its hundredth step, leaves a file
 `held.<SLURM job>` that tells what it saw, and waits for the file to go, or for a signal. So jobs
 take as long as a test needs, and no processor time.
+
+It leaves a checkpoint at every epoch, not every minute, for on SLURM a signal is not to be relied
+on: the `srun` around a job gets it as well and then kills the job at once, perhaps before the job
+has written what it was going to write.
 """
 
 import os
@@ -13,7 +17,15 @@ from pathlib import Path
 STEPS = 100
 
 if sys.orig_argv[1:4] == ["-m", "xkd", "train"]:
+    from xkd.engine.options import EngineOptions
     from xkd.engine.stopping import Stop
+
+    given = EngineOptions.__init__
+
+    def often(self: EngineOptions, **options: object) -> None:
+        given(self, **{"checkpoint_minutes": 0, **options})
+
+    EngineOptions.__init__ = often
 
     look = Stop.requested.fget
     steps = 0
