@@ -32,7 +32,7 @@ SETS = {
     "experiments": yaml.safe_load(GRIDS),
     "teachers.oracle20": {"network": "resnet20", "method": "released", "seed": 0},
     "oracle_inputs": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
-    "clusters": {"gammas": [0, 0.5], "points": 100, "embedding_seeds": 1},
+    "clusters": {"gammas": [0, 0.5], "splits": ["test"], "points": 100, "embedding_seeds": 1},
 }
 
 

@@ -1,6 +1,7 @@
 """The config: what it asks for, and what it answers to mistakes, in one line each."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from xkd import config as conf
 from xkd import jobs
 from xkd.errors import Refused
+from xkd.jobs import item_description
 from xkd.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +110,14 @@ MISTAKES = {
     "markup in a caption": (
         'tables.le_table2.title="t\\n\\n.. raw:: html"',
         "expected a single line of text",
+    ),
+    "points for no t-SNE": (
+        "clusters.points=30",
+        "clusters.points: found 30, expected more than 30",
+    ),
+    "split that nobody asks": (
+        "oracle_inputs.splits=[train]",
+        "clusters.splits: found 'test', expected some of oracle_inputs.splits",
     ),
     "a gamma that nobody asks": ("clusters.gammas=[7]", "clusters.gammas: found 7"),
     "lookup without default": ("methods.le_grad.warmup={by: dataset, mnist: 1}", "no default"),
@@ -279,3 +289,83 @@ def test_variants_of_oracle_share_neither_tables_nor_fingerprints() -> None:
     assert len(headers) == len(taught)
     recipes = {(s.recipe.name, s.method.options["temperature"]) for s in taught.values()}
     assert recipes == {("r_or", 2)}
+
+
+OFFICIAL = ("dkd_official", "at_official", "fitnet_official", "kd_official", "sad_official")
+EQUAL = ("dkd_equal", "at_equal", "fitnet_equal", "kd_equal", "sad_equal")
+
+
+def trained(asked: Plan, *items: str) -> Counter:
+    """(data set, method) -> runs of these items, each cell's seeds once; their teachers as well."""
+    grids = [grid for name in items for grid in asked.items[name].runs]
+    runs = {(cell, seed) for cell, seeds in grids for seed in seeds}
+    for cell in {cell for cell, _ in runs}:
+        if taught := asked.settings(cell).teacher:
+            runs.add((taught.cell, taught.seed))
+    return Counter((cell.dataset, cell.method) for cell, _ in runs)
+
+
+def test_oracle_table_4_and_figure_5_have_the_runs_that_the_paper_implies() -> None:
+    """Four teachers per data set; three seeds of 4 (CIFAR-10) and 16 (CIFAR-100) pairs."""
+    found = trained(plan("scale=paper"), "oracle_table4", "oracle_figure5", "oracle_figure5_equal")
+    for dataset, pairs in (("cifar10", 4), ("cifar100", 16)):
+        assert found[dataset, "ce_teacher"] == 4
+        assert sum(found[dataset, m] for m in (*OFFICIAL, "oracle")) == pairs * 6 * 3
+        assert sum(found[dataset, m] for m in (*EQUAL, "oracle")) == pairs * 6 * 3
+        assert found[dataset, "oracle_gamma0"] == pairs * 3
+        assert found[dataset, "ce_student"] == 4 * 3
+    known = ("ce_teacher", "ce_student", *OFFICIAL, *EQUAL, "oracle_gamma0", "oracle")
+    assert {method for _, method in found} == set(known)
+
+
+def test_oracle_figure_1b_is_a_slice_of_figure_5() -> None:
+    asked = plan("scale=paper")
+    slice_, whole = (dict(asked.items[f"oracle_figure{number}"].runs) for number in ("1b", "5"))
+    assert slice_.items() <= whole.items()
+    assert {cell.network for cell in slice_} == {"resnet20"}
+    assert sum(map(len, slice_.values())) == 4 * 5 * 3
+
+
+@pytest.mark.parametrize(
+    ("item", "teachers"),
+    [
+        ("oracle_table3", {"cifar10": 4, "cifar100": 4}),
+        ("oracle_entropy", {"cifar10": 4, "cifar100": 4}),
+        ("oracle_figure3", {"cifar100": 1}),
+        ("oracle_figure4", {"cifar100": 1}),
+        ("oracle_reliability", {"cifar100": 1}),
+    ],
+)
+def test_items_about_teachers_train_nothing_but_those_of_table_4(
+    item: str, teachers: dict[str, int]
+) -> None:
+    asked = plan("scale=paper")
+    found = trained(asked, item)
+    assert found == {(dataset, "ce_teacher"): n for dataset, n in teachers.items()}
+    students = map(asked.settings, asked.items["oracle_table4"].cells)
+    assert set(asked.items[item].cells) <= {s.teacher.cell for s in students if s.teacher}
+
+
+def test_every_oracle_item_is_there_and_looks_at_its_files() -> None:
+    items = {name: i for name, i in plan().items.items() if i.entry["paper"] == "Oracle"}
+    numbers = {item.entry["number"] for item in items.values()}
+    assert numbers >= {"Table 1", "Table 3", "Table 4", "Figure 1b", "Figure 3", "Figure 4"}
+    assert numbers >= {"Figure 5", "Figure 5, equal"}
+    for name in ("oracle_table1", "oracle_table3"):
+        assert "responses" in items[name].needs
+    for name in ("oracle_figure3", "oracle_figure4"):
+        assert "clusters" in items[name].needs
+
+
+def test_data_sets_that_are_left_out_take_their_rows_along_and_are_named() -> None:
+    whole, less = plan("scale=paper"), plan("scale=paper", "without=[cifar10]")
+    assert not [cell for cell in less.cells if cell.dataset == "cifar10"]
+    kept = {cell for cell in whole.cells if cell.dataset != "cifar10"}
+    assert kept == less.cells.keys()
+    assert "le_table2" not in less.items, "nothing is left of it"
+    assert less.items["le_table6"].left_out == ("cifar10",)
+    described = item_description(less, less.items["le_table6"])
+    assert described["left_out"] == ["CIFAR-10"]
+    assert less.items["le_table3"] == whole.items["le_table3"]
+    with pytest.raises(Refused, match=r"without: unknown data set 'cifar1'; did you mean"):
+        plan("without=[cifar1]")

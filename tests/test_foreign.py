@@ -236,6 +236,15 @@ def test_safetensors_and_old_files_are_read(tmp_path: Path) -> None:
         assert foreign.read(tmp_path / name).keys() == weights.keys()
 
 
+def test_numbers_of_older_numpy_are_harmless(tmp_path: Path) -> None:
+    path, weights = tmp_path / "old.pth", ours(1).state_dict()
+    content = {"model": weights, "best_acc": np.float64(69.1)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert b"numpy._core" in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"numpy._core", b"numpy.core"))
+    assert foreign.read(path).keys() == weights.keys()
+
+
 def test_counters_that_old_files_lack_are_not_missed() -> None:
     weights = ours(1).state_dict()
     bare = {name: value for name, value in weights.items() if not name.endswith("tracked")}

@@ -483,3 +483,8 @@ def test_report_and_analysis_import_no_torch_and_tables_no_matplotlib():
         "assert not {'torch', 'matplotlib.pyplot', 'seaborn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_table_says_which_data_sets_the_config_leaves_out():
+    table = build("le_table2", six_methods(), left_out=["CIFAR-10"])
+    assert "Left out, as the config says (without): CIFAR-10." in table.notes

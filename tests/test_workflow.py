@@ -225,6 +225,17 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
     planned = project.planned("oracle_table4", "--config", "scale=paper")
     # 2 data sets x 4 networks: teacher, CE, 5 baselines with 2 recipes, gamma = 0, Oracle
     assert planned["train"] == 2 * 4 * 14
+    asked = ("oracle_table3", "oracle_figure4", "oracle_figure5", "oracle_figure5_equal")
+    # 8 teachers; 16 pairs with 5 baselines under 2 recipes, gamma = 0, Oracle; per teacher on
+    # CIFAR-100 a table of logits on x, and one for each gamma of the run records
+    assert project.planned(*asked, "--config", "scale=paper") == {
+        "prepare": 2,
+        "train": 8 + 16 * 12,
+        "tabulate_teacher": 4 * 3,
+        "reinforce": 8,
+        "cluster": 1,
+        **dict.fromkeys(asked, 1),
+    }
 
 
 def test_a_mistake_in_the_config_is_one_line(project: Project) -> None:

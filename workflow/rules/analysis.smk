@@ -9,6 +9,7 @@ rule cluster:
         f"logs/{PLAN.scale}/cluster/{{run}}.log",
     conda:
         "../../envs/xkd.yaml"
+    threads: lambda wildcards: clustering_of(wildcards).threads
     resources:
         mem_mb=lambda wildcards, attempt: attempt * clustering_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * clustering_of(wildcards).minutes,
@@ -18,7 +19,7 @@ rule cluster:
             "clusters", settings_of(wildcards)
         ),
     shell:
-        "python -m xkd cluster {wildcards.run} > {log} 2>&1"
+        "python -m xkd cluster {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
 rule explain:

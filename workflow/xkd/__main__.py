@@ -147,7 +147,12 @@ def cluster(plan: Plan, asked: argparse.Namespace) -> None:
     """t-SNE and silhouettes of a teacher's answers"""
     from xkd.inspection.clusters import cluster_answers
 
-    cluster_answers(Run.parse(asked.subject), plan.layout(asked.results), **plan.config["clusters"])
+    cluster_answers(
+        Run.parse(asked.subject),
+        plan.layout(asked.results),
+        **plan.config["clusters"],
+        threads=asked.threads,
+    )
 
 
 def explain(plan: Plan, asked: argparse.Namespace) -> None:
@@ -230,8 +235,9 @@ def parser() -> argparse.ArgumentParser:
         verb.set_defaults(action=action)
         if subject:
             verb.add_argument("subject", metavar=subject.split(":")[0].replace(" ", "_").upper())
-        if computes:
+        if computes or action is cluster:
             verb.add_argument("--threads", type=int, default=1, help="cores to use")
+        if computes:
             verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
         if action in (train, search):
             verb.add_argument("--table", type=Path, help="what tabulate_teacher wrote")

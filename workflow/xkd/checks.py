@@ -14,6 +14,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     config, file = resolver.config, resolver.name
     for name in config["datasets"]:
         _check_dataset(resolver.dataset(name), file)
+    for name in config.get("without", ()):
+        resolver.known("data set", name, config["datasets"], "without")
     for name, entry in config["networks"].items():
         resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
         resolver.network(name)
@@ -107,9 +109,14 @@ def _check_analyses(config: Mapping[str, Any], file: str) -> None:
                 f"{file}: {where}: found {min(missing):g}, expected values of "
                 "oracle_inputs.gradient"
             )
-    if clusters["split"] not in inputs["splits"]:
+    if clusters["points"] <= clusters["perplexity"]:
         raise Refused(
-            f"{file}: clusters.split: found '{clusters['split']}', expected one of "
+            f"{file}: clusters.points: found {clusters['points']}, expected more than "
+            f"{clusters['perplexity']:g}, the perplexity"
+        )
+    if missing := set(clusters["splits"]) - set(inputs["splits"]):
+        raise Refused(
+            f"{file}: clusters.splits: found '{min(missing)}', expected some of "
             "oracle_inputs.splits"
         )
 

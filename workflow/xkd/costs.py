@@ -103,11 +103,13 @@ def explanation(settings: CellSettings) -> Demand:
 
 
 def clustering(settings: CellSettings, clusters: Mapping[str, Any]) -> Demand:
-    """t-SNE on one core: two minutes for ten thousand points, in proportion to their number."""
-    points = min(clusters["points"], sum(_images(settings.dataset)))
-    embeddings = len(clusters["gammas"]) * clusters["embedding_seeds"]
-    minutes = STARTING + MARGIN * embeddings * 2 * points / 10_000
-    return Demand(0, 1, ceil(PROCESS_MB + 0.1 * points), ceil(minutes))
+    """t-SNE: a minute on one core for ten thousand points, in proportion to their number."""
+    points = min(clusters["points"], max(_images(settings.dataset)))
+    clouds = len(clusters["gammas"]) * len(clusters["splits"]) * clusters["embedding_seeds"]
+    threads = min(4, clouds)
+    minutes = MARGIN * ceil(clouds / threads) * points / 10_000
+    memory = PROCESS_MB + threads * (500 + 0.05 * points)
+    return Demand(0, threads, ceil(memory), ceil(STARTING + minutes))
 
 
 def _asking(settings: CellSettings, images: int) -> Demand:

@@ -39,6 +39,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network")
 HARMLESS = [
     argparse.Namespace,
     np._core.multiarray.scalar,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # its name before NumPy 2
     np.dtype,
     np.dtypes.Float32DType,
     np.dtypes.Float64DType,

@@ -149,6 +149,7 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "seeds": sorted({seed for _, seeds in item.runs for seed in seeds}),
         "scale": plan.scale,
         "replaced": plan.replace,
+        "left_out": [labels["datasets"][name] for name in item.left_out],
         "labels": labels,
         "methods": list(dict.fromkeys(cell.method for cell in item.cells)),
         "runs": [[str(cell), list(seeds)] for cell, seeds in item.runs],

@@ -33,6 +33,7 @@ class Item:
     kind: str  # "tables" or "figures"
     entry: Mapping[str, Any]
     runs: tuple[tuple[Cell, Seeds], ...]
+    left_out: tuple[str, ...] = ()  # data sets that the config is to do without
 
     @property
     def cells(self) -> list[Cell]:
@@ -72,7 +73,9 @@ class Plan:
             for name, entry in self.config[kind].items():
                 experiment = entry.get("experiment", name)
                 self.resolver.known("experiment", experiment, grids, kind, name)
-                self.items[name] = Item(name, kind, entry, grids[experiment])
+                runs, left_out = grids[experiment]
+                if runs or not left_out:
+                    self.items[name] = Item(name, kind, entry, runs, left_out)
 
     def layout(self, results: Path = Path("results")) -> Layout:
         return Layout(results / self.scale)
@@ -115,19 +118,26 @@ class Plan:
             for gamma in inputs[kind]
         ]
 
-    def _expand(self, experiment: str) -> tuple[tuple[Cell, Seeds], ...]:
-        """All (cell, seeds) of an experiment; fills `self.cells` on the way."""
+    def _expand(self, experiment: str) -> tuple[tuple[tuple[Cell, Seeds], ...], tuple[str, ...]]:
+        """All (cell, seeds) of an experiment, and its data sets that are left out.
+
+        Fills `self.cells` on the way.
+        """
         shown: dict[Cell, Seeds] = {}
+        left_out: dict[str, None] = {}
         for number, grid in enumerate(self.config["experiments"][experiment]):
             where = f"experiments.{experiment}.{number}"
             seeds = tuple(grid.get("seeds", self.config["seeds"]))
             axes = [self._names(grid, axis, where) for axis in ("datasets", "networks", "methods")]
             for dataset, network, method in product(*axes):
+                if dataset in self.config.get("without", ()):
+                    left_out[dataset] = None
+                    continue
                 for teacher in self._teachers(grid, method, where):
                     cell = Cell(dataset, network, method)
                     cell = self._add(cell, teacher, seeds, (where,))
                     shown[cell] = tuple(sorted({*shown.get(cell, ()), *seeds}))
-        return tuple(shown.items())
+        return tuple(shown.items()), tuple(left_out)
 
     def _names(self, grid: Mapping[str, Any], axis: str, where: str) -> list[str]:
         """Names along one axis of a grid, after replacement, each once."""

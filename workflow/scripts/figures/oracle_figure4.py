@@ -4,8 +4,9 @@
 
 Protocol: one teacher; x* = x − (γ/64)·|x|·g from the true labels. Rows are splits. Silhouettes with
 superclass and with class labels: Euclidean on the t-SNE embedding, as in the authors' notebook
-(mean and s.d. over embedding seeds), and on the logits, Euclidean and cosine. A circle marks each
-line's best γ. Crosses: the notebook's recorded values, on augmented training images.
+(mean and s.d. over embedding seeds, which shake the PCA start of t-SNE), and on the logits,
+Euclidean and cosine. A circle marks each line's best γ. Crosses: the notebook's recorded values, on
+augmented training images.
 """
 
 import pandas as pd

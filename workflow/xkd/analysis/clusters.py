@@ -2,10 +2,11 @@
 
 The Oracle authors' notebook scales all logits to [0, 1] at once, embeds them by t-SNE in the plane,
 scales each axis to [0, 1], and takes the Euclidean silhouette there. It leaves seed and most
-settings to the library's changing defaults, so they are fixed here.
+settings to the library's changing defaults, so they are fixed here: PCA start, automatic learning
+rate, 1000 iterations. That leaves nothing to a seed, so seeds other than 0 shake the start.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,9 @@ from xkd.errors import Refused
 
 PERPLEXITY = 30
 ITERATIONS = 1000
+START = 1e-4  # standard deviation of the first axis at the start, as in scikit-learn
+SHAKING = 0.1  # of it
+BLOCK_MB = 128  # of the matrix of all distances at a time
 
 
 def balanced_subset(labels: ArrayLike, most: int, seed: int = 0) -> NDArray:
@@ -57,11 +61,12 @@ def scale_axes(points: ArrayLike) -> NDArray:
 def embed(logits: ArrayLike, seed: int = 0, perplexity: float = PERPLEXITY) -> NDArray:
     """t-SNE of globally scaled logits (van der Maaten & Hinton 2008), axes scaled to [0, 1].
 
-    PCA initialisation, automatic learning rate, 1000 iterations. Bitwise repeatable
-    for a given number of threads.
+    Bitwise repeatable for a given number of threads.
 
     Args:
         logits: [N, C]; not softmax.
+        seed: 0 starts from the first two principal components, others from these under a little
+            noise of their own.
     Returns: [N, 2], float64.
     Raises: Refused unless N exceeds the perplexity.
     """
@@ -76,12 +81,22 @@ def embed(logits: ArrayLike, seed: int = 0, perplexity: float = PERPLEXITY) -> N
     tsne = TSNE(
         n_components=2,
         perplexity=perplexity,
-        init="pca",
+        init=_start(logits, seed),
         learning_rate="auto",
         max_iter=ITERATIONS,
-        random_state=seed,
     )
     return scale_axes(tsne.fit_transform(logits))
+
+
+def _start(points: NDArray, seed: int) -> NDArray:
+    """Where t-SNE starts: [N, 2], float32."""
+    from sklearn.decomposition import PCA
+
+    axes = PCA(n_components=2, svd_solver="full").fit_transform(points)
+    start = axes * (START / (np.std(axes[:, 0]) or 1))
+    if seed:
+        start += np.random.default_rng(seed).normal(scale=SHAKING * START, size=start.shape)
+    return start.astype(np.float32)
 
 
 def silhouette(points: ArrayLike, labels: ArrayLike, metric: str = "euclidean") -> float:
@@ -102,29 +117,32 @@ def silhouette(points: ArrayLike, labels: ArrayLike, metric: str = "euclidean") 
             f"the silhouette of {len(labels)} points in {classes} classes is undefined; "
             "it needs at least 2 classes and more points than classes"
         )
+    from sklearn import config_context
     from sklearn.metrics import silhouette_score
 
-    return float(silhouette_score(np.asarray(points), labels, metric=metric))
+    with config_context(working_memory=BLOCK_MB):
+        return float(silhouette_score(np.asarray(points), labels, metric=metric))
 
 
 def cluster_scores(
     logits: ArrayLike,
     labels: Mapping[str, ArrayLike],
-    seeds: Iterable[int],
+    seed: int | None = None,
     perplexity: float = PERPLEXITY,
-) -> tuple[list[dict[str, object]], dict[int, NDArray]]:
-    """Every silhouette of one set of logits: both metrics on logits, Euclidean on each embedding.
+) -> tuple[list[dict[str, object]], NDArray | None]:
+    """Silhouettes of the logits themselves, by both metrics, or of one embedding of them.
 
     Args:
         logits: [N, C].
         labels: granularity -> [N], for example {"super": coarse, "sub": fine}.
-        seeds: of the embeddings; the logits themselves have no randomness and get seed None.
-    Returns: rows with space, metric, labels, seed, silhouette; and the embeddings by seed.
+        seed: of the embedding; None for the logits, which have no randomness.
+    Returns: rows with space, metric, labels, seed, silhouette; and the embedding, [N, 2], if any.
     Raises: Refused, as `embed` and `silhouette`.
     """
-    embeddings = {seed: embed(logits, seed, perplexity) for seed in seeds}
-    spaces = [("logits", metric, None, np.asarray(logits)) for metric in ("euclidean", "cosine")]
-    spaces += [("embedding", "euclidean", seed, points) for seed, points in embeddings.items()]
+    if seed is None:
+        space, points, metrics = "logits", np.asarray(logits), ("euclidean", "cosine")
+    else:
+        space, points, metrics = "embedding", embed(logits, seed, perplexity), ("euclidean",)
     rows = [
         {
             "space": space,
@@ -133,7 +151,7 @@ def cluster_scores(
             "seed": seed,
             "silhouette": silhouette(points, classes, metric),
         }
-        for space, metric, seed, points in spaces
+        for metric in metrics
         for granularity, classes in labels.items()
     ]
-    return rows, embeddings
+    return rows, None if seed is None else points

@@ -64,6 +64,7 @@ def ask_teacher(
             path = folder / "images.safetensors"
             save_tensors(images, path)
             digests[path.name] = digest(path)
+        if reinforcement.gamma:
             draw_preview(subject, reinforcement, folder / "preview.png")
         answers[str(reinforcement)] = {**scores, "digests": digests}
         plain = answers.get("gradient-0", scores)

@@ -1,10 +1,17 @@
 """How a teacher's logits cluster as its inputs are reinforced: Oracle, Figures 3 and 4."""
 
 import csv
-from collections.abc import Sequence
+import signal
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from xkd.analysis.clusters import balanced_subset, cluster_scores
 from xkd.artifacts import atomic, read_json, verify
@@ -15,45 +22,58 @@ from xkd.settings import Reinforcement
 COLUMNS = ("kind", "gamma", "split", "space", "metric", "labels", "seed", "silhouette", "top1")
 
 
+class Clustered(NamedTuple):
+    """One cloud of points: a row per silhouette; its embedding, [points, 2], if it is one.
+
+    chosen: which images of the split; sub, coarse: their classes and superclasses (or None).
+    """
+
+    rows: list[dict[str, object]]
+    embedding: NDArray | None
+    chosen: NDArray
+    sub: NDArray
+    coarse: NDArray | None
+
+
 def cluster_answers(
     run: Run,
     layout: Layout,
     *,
     gammas: Sequence[float],
-    split: str,
+    splits: Sequence[str],
     points: int,
     perplexity: float,
     embedding_seeds: int,
+    threads: int = 1,
 ) -> None:
-    """Write `clusters.csv`, a silhouette a row, and `embeddings.npz`, of the first t-SNE seed.
+    """Write `clusters.csv`, a silhouette a row, and `embeddings.npz`: seed 0, the first split.
 
     Args:
         points: at most this many images, class-balanced, the same for every gamma.
+        threads: clouds worked on at once, each by a process; the bits do not depend on it.
     Raises: Refused if answers are missing or damaged, or there are too few points.
     """
     responses = read_json(layout.responses(run))
+    folder = layout.responses(run).parent
+    reinforcements = [Reinforcement(float(gamma)) for gamma in gammas]
+    clouds = list(product(splits, reinforcements, [None, *range(embedding_seeds)]))
+    work = (delayed(cluster)(folder, responses, *cloud, points, perplexity) for cloud in clouds)
     rows: list[dict[str, object]] = []
-    arrays: dict[str, np.ndarray] = {}
-    for gamma in gammas:
-        reinforcement = Reinforcement(float(gamma))
-        answers = _read(layout.responses(run).parent, reinforcement, split, responses)
-        chosen = balanced_subset(answers["labels"], points)
-        logits = answers["logits"][chosen].astype(np.float32)
-        labels = {"sub": answers["labels"][chosen]}
-        if "coarse" in answers:
-            labels = {"super": answers["coarse"][chosen], **labels}
-        scores, embeddings = cluster_scores(logits, labels, range(embedding_seeds), perplexity)
-        known = {"kind": reinforcement.kind, "gamma": gamma, "split": split}
-        top1 = responses["reinforcements"][str(reinforcement)][split]["top1"]
-        rows += [{**known, **row, "top1": top1} for row in scores]
-        arrays[f"{reinforcement}/embedding"] = embeddings[0].astype(np.float32)
-        arrays["labels"], arrays["points"] = labels["sub"], chosen
-        if "super" in labels:
-            arrays["coarse"] = labels["super"]
-        print(f"{reinforcement}: {len(chosen)} points embedded {embedding_seeds} times", flush=True)
+    arrays: dict[str, NDArray] = {}
+    signal.signal(signal.SIGTERM, _leave)
+    done = Parallel(n_jobs=threads, return_as="generator")(work)
+    for (split, reinforcement, seed), found in zip(clouds, done, strict=True):
+        rows += found.rows
+        space = "logits" if seed is None else f"embedding {seed}"
+        print(f"{split}, {reinforcement}, {space}: {len(found.chosen)} points", flush=True)
+        if split == splits[0] and seed == 0:
+            arrays[f"{reinforcement}/embedding"] = found.embedding.astype(np.float32)
+            arrays |= {"labels": found.sub, "points": found.chosen}
+            if found.coarse is not None:
+                arrays["coarse"] = found.coarse
     arrays["class_names"] = np.array(responses["class_names"])
     arrays["coarse_names"] = np.array(responses["coarse_names"] or [])
-    arrays.update(_thumbnails(layout, run, arrays, split))
+    arrays.update(_thumbnails(layout, run, arrays, splits[0]))
     folder = layout.clusters(run)
     with atomic(folder / "embeddings.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
@@ -66,9 +86,42 @@ def cluster_answers(
         writer.writerows(rows)
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End by an exception, on which joblib ends its processes; they would outlive a mere death."""
+    raise SystemExit(128 + number)
+
+
+def cluster(
+    folder: Path,
+    responses: Mapping[str, Any],
+    split: str,
+    reinforcement: Reinforcement,
+    seed: int | None,
+    points: int,
+    perplexity: float,
+) -> Clustered:
+    """Scores of the logits (seed None) or of one embedding, on one core.
+
+    Args:
+        folder: of the teacher's answers; responses: what `responses.json` in it says.
+    """
+    answers = _read(folder, reinforcement, split, responses)
+    chosen = balanced_subset(answers["labels"], points)
+    labels = {"sub": answers["labels"][chosen]}
+    if "coarse" in answers:
+        labels = {"super": answers["coarse"][chosen], **labels}
+    logits = answers["logits"][chosen].astype(np.float32)
+    with threadpool_limits(1):
+        scores, embedding = cluster_scores(logits, labels, seed, perplexity)
+    known = {"kind": reinforcement.kind, "gamma": reinforcement.gamma, "split": split}
+    top1 = responses["reinforcements"][str(reinforcement)][split]["top1"]
+    rows = [{**known, **row, "top1": top1} for row in scores]
+    return Clustered(rows, embedding, chosen, labels["sub"], labels.get("super"))
+
+
 def _read(
-    folder: Path, reinforcement: Reinforcement, split: str, responses: dict
-) -> dict[str, np.ndarray]:
+    folder: Path, reinforcement: Reinforcement, split: str, responses: Mapping[str, Any]
+) -> dict[str, NDArray]:
     """Answers that match the manifest's digest."""
     if (known := responses["reinforcements"].get(str(reinforcement))) is None:
         raise Refused(
@@ -81,8 +134,8 @@ def _read(
 
 
 def _thumbnails(
-    layout: Layout, run: Run, arrays: dict[str, np.ndarray], split: str
-) -> dict[str, np.ndarray]:
+    layout: Layout, run: Run, arrays: dict[str, NDArray], split: str
+) -> dict[str, NDArray]:
     """One image per superclass (or class), and which of the points it is."""
     from xkd.data.dataset import load
 

@@ -34,6 +34,12 @@ def stand_ins(item: Mapping[str, Any]) -> list[str]:
     return [f"At this scale stand {'; '.join(parts)}."] if parts else []
 
 
+def left_out(item: Mapping[str, Any]) -> list[str]:
+    """Which data sets the config is to do without."""
+    names = item.get("left_out")
+    return [f"Left out, as the config says (without): {', '.join(names)}."] if names else []
+
+
 def verdicts(frames: Sequence[pd.DataFrame], rows: tuple[str, ...], labels: Labels) -> list[str]:
     """What the marks mean, and how alike the methods rank in the first frame and in print."""
     notes = [VERDICT] if any(frame.reproduced.notna().any() for frame in frames) else []

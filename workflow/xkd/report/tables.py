@@ -9,6 +9,7 @@ An item of the config, `snakemake.params.item`, carries
     methods:  our methods in the order of the columns, optional (the house's order otherwise)
     runs:     pairs of a cell and the seeds to use, optional
     replaced: the paper's data sets and networks -> what stands for them at this scale, optional
+    left_out: labels of data sets that the config is to do without, optional
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,7 +112,7 @@ def assemble(
     sections = [section for section in sections if len(section.frame)]
     if not sections:
         raise Refused(f"table '{item['title']}' has neither runs nor printed numbers; check inputs")
-    said = [*remarks.sentences(item.get("note")), remarks.SPREAD, *notes]
+    said = [*remarks.sentences(item.get("note")), *remarks.left_out(item), remarks.SPREAD, *notes]
     frames = [section.frame for section in sections]
     if published.comparable(item):
         shown, separate = sections, []
