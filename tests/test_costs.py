@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xkd import config, costs
+from xkd import config, costs, jobs
 from xkd.engine import memory
 from xkd.plan import Plan
 from xkd.runs import Cell
@@ -36,7 +36,8 @@ def test_resnet20_on_cifar_takes_the_arithmetic_that_is_known_of_it(paper):
 
 
 def test_every_training_of_the_papers_wants_a_gpu_and_none_of_the_demo_does(paper, demo):
-    assert {costs.training(s, ENGINE).gpu for s in paper.cells.values() if not s.holdout} == {1}
+    trained = [s for s in paper.cells.values() if not s.holdout and not s.weights]
+    assert {costs.training(s, ENGINE).gpu for s in trained} == {1}
     assert {costs.training(s, ENGINE).gpu for s in demo.cells.values()} == {0}
 
 
@@ -85,3 +86,32 @@ def test_a_network_that_is_not_known_here_is_given_enough(paper):
     settings = cell(paper, "cifar10/resnet20/ce_student")
     strange = replace(settings, network=replace(settings.network, family="strange", options={}))
     assert costs.training(strange, ENGINE).minutes > costs.training(settings, ENGINE).minutes
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplications"), [("resnet18", 1.82e9), ("resnet34", 3.67e9), ("resnet50", 4.11e9)]
+)
+def test_imagenet_networks_take_the_arithmetic_that_torchvision_lists(paper, name, multiplications):
+    network = paper.resolver.network(name, "imagenet")
+    found = costs.forward_gflop(network, paper.dataset("imagenet"))
+    assert found == pytest.approx(2e-9 * multiplications, rel=0.2)
+
+
+def test_imagenet_is_not_held_in_memory_and_several_gpus_share_its_training(paper):
+    settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
+    alone, shared = (costs.training(settings, {**ENGINE, "processes": n}) for n in (1, 4))
+    assert (alone.gpu, shared.gpu) == (1, 4)
+    assert shared.minutes < alone.minutes / 3
+    assert alone.memory_mb < 64_000  # all training images alone would take 200 GB
+    small = cell(paper, "cifar10/resnet8/ce")
+    assert costs.training(small, {**ENGINE, "processes": 4}) == costs.training(small, ENGINE)
+
+
+def test_teachers_of_imagenet_are_asked_at_every_step(paper):
+    settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
+    for choice in ("auto", "table"):
+        paper.config["engine"]["teacher"] = choice
+        assert jobs.table(paper, settings) is None
+    paper.config["engine"]["teacher"] = "auto"
+    small = cell(paper, "tiny_imagenet/resnet18/kd_official/from-resnet18-ce_teacher")
+    assert jobs.table(paper, small) is not None

@@ -48,6 +48,7 @@ def test_tiny_imagenet_keeps_class_order_counts_grey_images_and_says_subset(tiny
     assert np.bincount(raw.train_labels).tolist() == [500, 500]
     assert raw.test_labels.tolist() == [0, 1] * 50
     assert raw.notes["grey_images"] == 100
+    assert raw.notes["grey_files"][1] == "tiny-imagenet-2/train/n02/images/n02_10.JPEG"
     assert raw.notes["subset"] == "2 of the 200 classes of Tiny-ImageNet"
     shades = [np.random.default_rng(n).integers(0, 256) for n in range(500)]
     red = raw.train_images[:500, 0].mean((1, 2))
@@ -66,6 +67,21 @@ def test_a_damaged_picture_is_refused_by_name(tiny_folder, how):
             sources.read(tiny_folder, tiny_settings())
     finally:
         path.write_bytes(content)
+
+
+def test_all_damaged_pictures_are_counted_and_the_first_named(tiny_folder):
+    paths = [tiny_folder / f"tiny-imagenet-2/val/images/val_{n}.JPEG" for n in range(3, 10)]
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content[:200])
+    try:
+        with pytest.raises(
+            Refused, match=r"^7 of 100 pictures are damaged: .*val_3.*val_7.* 2 more"
+        ):
+            sources.read(tiny_folder, tiny_settings())
+    finally:
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
 
 
 def test_a_missing_training_picture_is_noticed_by_count(tiny_folder):

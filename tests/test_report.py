@@ -369,6 +369,7 @@ def test_training_images_are_not_compared_with_print():
 
 def test_calibration_table_lists_sizes_and_the_remark_on_them():
     table = build("oracle_table2", runs({"cifar100/resnet20/ce": 0.69}))
+    assert {"ece", "ece15", "parameters"} <= set(table.tidy.metric)
     assert cells(table.blocks[-1], "ResNet20", "ours") == ["0.27"]
     assert cells(table.blocks[-1], "ResNet18", "published") == ["11.2"]
     assert any(

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from xkd import config, plan
+from xkd.runs import Cell
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--configfile", str(Path(__file__).with_name("small.yaml"))]
@@ -133,6 +134,7 @@ def test_an_edited_method_retrains_its_cells_only(project: Project) -> None:
         "train": 5 + 4,
         "tabulate_teacher": 3,
         "oracle_table4": 1,
+        "oracle_table5": 1,
         "oracle_figure5": 1,
         "oracle_figure5_equal": 1,
         "oracle_figure1b": 1,
@@ -225,6 +227,20 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
     planned = project.planned("oracle_table4", "--config", "scale=paper")
     # 2 data sets x 4 networks: teacher, CE, 5 baselines with 2 recipes, gamma = 0, Oracle
     assert planned["train"] == 2 * 4 * 14
+    planned = project.planned("oracle_table2", "--config", "scale=paper")
+    # four released networks, and nothing to train
+    assert planned == {"prepare": 1, "import_weights": 4, "reinforce": 4, "oracle_table2": 1}
+    planned = project.planned("oracle_table5", "--config", "scale=paper")
+    # Tiny-ImageNet: 2 teachers, 2 x 2 pairs of networks; ImageNet: 1 released teacher, 2 networks;
+    # for each 6 methods and the control. Only Tiny-ImageNet's teachers fill tables of logits, on x
+    # and on x*.
+    assert planned == {
+        "prepare": 2,
+        "import_weights": 1,
+        "train": 2 + (4 + 2) * 7,
+        "tabulate_teacher": 2 * 2,
+        "oracle_table5": 1,
+    }
     asked = ("oracle_table3", "oracle_figure4", "oracle_figure5", "oracle_figure5_equal")
     # 8 teachers; 16 pairs with 5 baselines under 2 recipes, gamma = 0, Oracle; per teacher on
     # CIFAR-100 a table of logits on x, and one for each gamma of the run records
@@ -236,6 +252,33 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
         "cluster": 1,
         **dict.fromkeys(asked, 1),
     }
+
+
+def test_table_5_has_the_runs_that_the_paper_implies() -> None:
+    asked = plan.Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
+    runs = {"tiny_imagenet": 0, "imagenet": 0}
+    controls = dict(runs)
+    for cell, seeds in asked.items["oracle_table5"].runs:
+        counted = controls if cell.method == "oracle_gamma0" else runs
+        counted[cell.dataset] += len(seeds)
+    assert runs == {"tiny_imagenet": 4 * 6 * 3, "imagenet": 2 * 6}
+    assert controls == {"tiny_imagenet": 4 * 3, "imagenet": 2}
+    teachers = {c for c in asked.cells if c.dataset == "tiny_imagenet" and not c.teacher}
+    assert teachers == {
+        Cell("tiny_imagenet", "resnet18", "ce_teacher"),
+        Cell("tiny_imagenet", "resnet34", "ce_teacher"),
+    }
+
+
+def test_processes_share_what_stays_in_its_files_and_nothing_else(project: Project) -> None:
+    cells = ["imagenet/resnet18/oracle/from-resnet34-torchvision", "cifar10/resnet8/ce"]
+    targets = [f"results/paper/runs/{cell}/cell.json" for cell in cells]
+    given = ["--config", "scale=paper", "engine={processes: 4}"]
+    done = project.snakemake("--dry-run", "--printshellcmds", *targets, *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shared = "python -m torch.distributed.run --standalone --nproc-per-node 4 -m xkd train imagenet"
+    assert shared in done.stdout
+    assert "python -m xkd train cifar10/resnet8/ce " in done.stdout
 
 
 def test_a_mistake_in_the_config_is_one_line(project: Project) -> None:

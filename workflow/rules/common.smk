@@ -154,6 +154,10 @@ def device(demand):
     return "auto" if demand.gpu else "cpu"
 
 
+def preparation_of(wildcards):
+    return costs.preparation(PLAN.dataset(wildcards.dataset))
+
+
 def training_of(wildcards):
     return costs.training(settings_of(wildcards), SETTLED["engine"])
 

@@ -8,8 +8,8 @@ rule prepare:
     conda:
         "../../envs/xkd.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: attempt * preparation_of(wildcards).memory_mb,
+        runtime=lambda wildcards, attempt: attempt * preparation_of(wildcards).minutes,
     params:
         settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
         code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),

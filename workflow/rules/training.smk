@@ -77,6 +77,7 @@ rule train:
         code=lambda wildcards: jobs.code_of_training(settings_of(wildcards)),
         precision=SETTLED["engine"]["precision"],
         table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
+        launcher=lambda wildcards: jobs.launcher(PLAN, settings_of(wildcards)),
     shell:
-        "python -m xkd train {wildcards.cell} --threads {threads} --device {resources.device}"
+        "python -m {params.launcher}xkd train {wildcards.cell} --threads {threads} --device {resources.device}"
         " {params.table} > {log} 2>&1"

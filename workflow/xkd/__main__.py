@@ -12,6 +12,7 @@ from typing import Any
 
 from xkd import config
 from xkd.engine.lease import lease_gpu
+from xkd.engine.options import team_size
 from xkd.errors import Refused
 from xkd.plan import Plan
 from xkd.runs import Cell, Run
@@ -258,8 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     try:
         plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
+        if (team := team_size()) > 1 and asked.action is not train:
+            raise Refused(f"torchrun started {team} processes; only `xkd train` shares its work")
         if getattr(asked, "device", "cpu") != "cpu":
-            lease_gpu(plan.config["engine"]["cells_per_gpu"])
+            lease_gpu(1 if team > 1 else plan.config["engine"]["cells_per_gpu"])
         status = asked.action(plan, asked) or 0
         sys.stdout.flush()
         return status

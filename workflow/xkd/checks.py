@@ -18,7 +18,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         resolver.known("data set", name, config["datasets"], "without")
     for name, entry in config["networks"].items():
         resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
-        resolver.network(name)
+        for dataset in config["datasets"]:
+            resolver.network(name, dataset)
     for name, entry in config["methods"].items():
         resolver.declaration(name)
         _check_lookups(resolver, entry, "methods", name)
@@ -33,7 +34,7 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
                 f"{file}: recipes.{name}.milestones: found {late[0]}, expected less than "
                 f"epochs = {entry['epochs']}"
             )
-    everything = {**config["datasets"], **config["networks"]}
+    everything = {**config["datasets"], **config["networks"], **resolver.methods}
     for pair in replaced.items():
         for found in pair:
             resolver.known("name", found, everything, "scales", config["scale"], "replace")

@@ -10,7 +10,7 @@ whoever needs more is stopped with a checkpoint, and the next attempt continues 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -26,11 +26,15 @@ IMAGES: Mapping[str, tuple[int, int]] = {
     "tiny_imagenet": (100_000, 10_000),
     "imagenet_folder": (1_300_000, 50_000),
 }
+#: Residual blocks per stage of the ImageNet ResNets.
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 UNKNOWN = (100_000, 10_000)  # images of a source that is not listed
 CPU_GFLOPS = 8  # one core on small convolutions, its neighbours busy
 GPU_GFLOPS = 5_000  # a GPU of the last generations, in float32
 LAYER_SECONDS = 150e-6  # launches of a layer, forward, backward and update, one seed
 ASKED_AT_ONCE = 250  # images per pass of a network that is not trained
+DECODED = 100  # photographs per second and core
+DECODERS = 8  # cores per process that trains on photographs
 WORTH_A_GPU = 600  # seconds on one core; what is shorter does not queue for a GPU
 MARGIN = 3
 STARTING = 15  # minutes for imports, file systems and a loaded machine
@@ -48,11 +52,24 @@ class Demand:
     minutes: int
 
 
+def preparation(data: DatasetSettings) -> Demand:
+    """Read, checked and written: images are in memory three times, photographs decoded by one core.
+
+    Those that stay in their files are not read.
+    """
+    train, test = _images(data)
+    count = test if data.resized_crop else train + test
+    memory = PROCESS_MB + 3e-6 * count * data.channels * data.size**2
+    seconds = count / DECODED if data.channels == 3 and data.size > 32 else 0
+    return Demand(0, 1, ceil(memory), ceil(STARTING + MARGIN * seconds / 60))
+
+
 def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     """All seeds of a cell.
 
     Args:
-        engine: that section of the config; a backend or precision that only a GPU has wants one.
+        engine: that section of the config; a backend or precision that only a GPU has wants one,
+            and `processes` share a cell whose images stay in their files.
     """
     network, data, seeds = settings.network, settings.dataset, len(settings.seeds)
     passes = 3 * forward_gflop(network, data)
@@ -62,12 +79,24 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     gflop = passes * images * settings.recipe.epochs * seeds
     steps = settings.recipe.epochs * ceil(images / settings.recipe.batch) * seeds
     small = gflop / CPU_GFLOPS < 300
-    threads = 1 if small else seeds
+    processes = team(settings, engine)
+    threads = DECODERS * processes if data.resized_crop else 1 if small else seeds
+    at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
-    memory = images_mb(data) + threads * seed_mb(settings, settings.recipe.batch)
-    if settings.method.needs.kind == "logits":
+    memory = images_mb(data) + at_once * seed_mb(settings, settings.recipe.batch)
+    if settings.method.needs.kind == "logits" and not data.resized_crop:
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
-    return _demand(gflop, steps * len(_layers(network, data)), memory, threads, needs_cuda)
+    launched = steps * len(_layers(network, data))
+    if processes == 1:
+        return _demand(gflop, launched, memory, threads, needs_cuda)
+    memory = processes * (memory + PROCESS_MB + CUDA_MB)
+    alone = _demand(gflop / processes, launched, memory, threads, needs_cuda)
+    return replace(alone, gpu=processes * alone.gpu)
+
+
+def team(settings: CellSettings, engine: Mapping[str, Any]) -> int:
+    """Processes that train a cell together: several only where images stay in their files."""
+    return engine.get("processes", 1) if settings.dataset.resized_crop else 1
 
 
 def search(trials: Iterable[CellSettings], engine: Mapping[str, Any]) -> Demand:
@@ -143,12 +172,17 @@ def seed_mb(settings: CellSettings, batch: int) -> float:
     Convolution, normalisation and ReLU keep an output each.
     """
     outputs = sum(outputs for _, outputs in _layers(settings.network, settings.dataset))
+    if settings.network.options.get("depth") in (50, 101):
+        outputs *= 3  # bottlenecks
     return 100 + 2 * 3 * 4e-6 * outputs * batch
 
 
 def images_mb(data: DatasetSettings) -> float:
-    """All training images as bytes, padded."""
-    return 1e-6 * _images(data)[0] * data.channels * (data.size + 2 * data.pad) ** 2
+    """All training images as bytes, padded and mirrored; or those for testing, if in files."""
+    train, test = _images(data)
+    if data.resized_crop:
+        return 1e-6 * test * data.channels * data.size**2
+    return 1e-6 * (1 + data.flip) * train * data.channels * (data.size + 2 * data.pad) ** 2
 
 
 def _images(data: DatasetSettings) -> tuple[int, int]:
@@ -161,6 +195,8 @@ def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float
     if network.family == "mlp":
         widths = [channels * size**2, *options["hidden"], data.classes]
         return [(a * b, b) for a, b in pairwise(widths)]
+    if options.get("stem") == "imagenet":
+        size = ceil(size / 4)
     layers = []
     for width, convolutions in _stages(network.family, options):
         for _ in range(convolutions):
@@ -179,5 +215,7 @@ def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
         if options["convolutions"] == 10:
             return [(32, 2), (64, 2), (128, 2), (256, 4)]
         return [(16, 2), (32, 2), (64, 2), (128, 2)][: options["convolutions"] // 2]
-    # An ImageNet ResNet, or a family that is not known here and hopefully no larger.
-    return [(width, options.get("depth", 34) // 4) for width in (64, 128, 256, 512)]
+    # An ImageNet ResNet, or a family that is not known here and hopefully no larger. A bottleneck
+    # multiplies like two convolutions of 3x3, and puts out three times as much.
+    blocks = BLOCKS.get(options.get("depth"), BLOCKS[101])
+    return [(width, 2 * count) for width, count in zip((64, 128, 256, 512), blocks, strict=True)]

@@ -20,8 +20,8 @@ from xkd.errors import Refused
 from xkd.networks import Network, Output
 from xkd.settings import DatasetSettings, NetworkSettings
 
-# Images per forward pass; answers do not depend on it. On a CPU no more than a training batch, so
-# that activations find room where those of training were.
+# Images of 32x32 per forward pass, fewer of larger ones; answers do not depend on it. On a CPU no
+# more than a training batch, so that activations find room where those of training were.
 BATCH, GPU_BATCH = 125, 2500
 WIDEST = 256  # embeddings with more entries (the MLP's 1024) are not stored
 
@@ -85,12 +85,20 @@ def _answers(network: Network, split: Scored) -> Iterator[tuple[Output, Tensor]]
     """Outputs and labels, batch by batch; the network is left in the mode it was found in."""
     training = network.training
     network.eval()
-    batch = GPU_BATCH if split.images.is_cuda else BATCH
+    batch = at_once(GPU_BATCH if split.images.is_cuda else BATCH, split.images.shape[-1])
     with torch.no_grad():
         for first in range(0, len(split.labels), batch):
             chosen = slice(first, first + batch)
             yield network(split.normalised(split.images[chosen])), split.labels[chosen]
     network.train(training)
+
+
+def at_once(images: int, size: int) -> int:
+    """How many images of `size` pixels take the room of so many of 32, none of them fewer than 8.
+
+    Smaller images take their number, for which everything has been measured.
+    """
+    return max(8, images * 32**2 // max(size, 32) ** 2)
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:

@@ -6,7 +6,7 @@ The rules call these; nothing here computes results, and nothing imports torch.
 from pathlib import Path
 from typing import Any
 
-from xkd import cards
+from xkd import cards, costs
 from xkd import config as conf
 from xkd.plan import Item, Plan
 from xkd.provenance import PACKAGE, docstring, fingerprint, fingerprint_of_script
@@ -76,6 +76,8 @@ def table(plan: Plan, settings: CellSettings) -> tuple[Run, Reinforcement] | Non
     choice = plan.config["engine"]["teacher"]
     if needs.kind != "logits" or teacher is None or teacher.seed is None or choice == "forward":
         return None
+    if settings.dataset.resized_crop:  # hardly a view is seen twice
+        return None
     key = (teacher.cell.run(teacher.seed), needs.reinforcement or Reinforcement(0.0))
     if choice == "auto" and _epochs_taught(plan, *key) <= settings.dataset.views:
         return None
@@ -93,6 +95,14 @@ def _epochs_taught(plan: Plan, teacher: Run, reinforcement: Reinforcement) -> in
         and student.teacher.cell == teacher.cell
         and (student.method.needs.reinforcement or Reinforcement(0.0)) == reinforcement
     )
+
+
+def launcher(plan: Plan, settings: CellSettings) -> str:
+    """What stands between `python -m` and `xkd train`: torchrun, where processes share a cell."""
+    processes = costs.team(settings, plan.config["engine"])
+    if processes == 1:
+        return ""
+    return f"torch.distributed.run --standalone --nproc-per-node {processes} -m "
 
 
 def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:

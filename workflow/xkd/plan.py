@@ -190,7 +190,7 @@ class Plan:
         fresh = CellSettings(
             cell,
             self.dataset(cell.dataset),
-            self.resolver.network(cell.network),
+            self.resolver.network(cell.network, cell.dataset),
             self.resolver.recipe(cell.method, cell.network, names, trial),
             method,
             taught,
@@ -224,7 +224,7 @@ class Plan:
         self.cells[cell] = CellSettings(
             cell,
             self.dataset(cell.dataset),
-            self.resolver.network(cell.network),
+            self.resolver.network(cell.network, cell.dataset),
             None,
             MethodSettings(cell.method, uses="file", options={"weights": {}}),
             None,
@@ -257,21 +257,22 @@ class Plan:
                 f"{' -> '.join([*chain[1:], name])}"
             )
         entry = teachers[name]
-        known("method", entry["method"], self.resolver.methods, "teachers", name)
+        method = self.replace.get(entry["method"], entry["method"])
+        known("method", method, self.resolver.methods, "teachers", name)
         network = student.network
         if entry["network"] != "student":
             known("network", entry["network"], self.config["networks"], "teachers", name)
             network = self.replace.get(entry["network"], entry["network"])
         above, where = entry.get("teacher"), f"{self.name}: teachers.{name}"
-        if self.resolver.declaration(entry["method"])["TEACHER"] == "nothing":
+        if self.resolver.declaration(method)["TEACHER"] == "nothing":
             if above:
-                raise Refused(f"{where}.teacher: method '{entry['method']}' has none")
+                raise Refused(f"{where}.teacher: method '{method}' has none")
         elif not above:
-            raise Refused(f"{where}: method '{entry['method']}' needs a teacher itself")
+            raise Refused(f"{where}: method '{method}' needs a teacher itself")
         seed = entry.get("seed", 0)
         wanted = seeds if seed == "student" else (seed,)
         trial = "fit" if student.trial else None
-        cell = Cell(student.dataset, network, entry["method"], trial=trial)
+        cell = Cell(student.dataset, network, method, trial=trial)
         cell = self._add(cell, above, wanted, (*chain, name))
         fixed = None if seed == "student" else seed
         return TeacherSettings(cell, self.cells[cell].network, fixed)

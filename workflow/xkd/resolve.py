@@ -30,7 +30,7 @@ class Resolver:
 
     config: Mapping[str, Any]
     name: str
-    _networks: dict[str, NetworkSettings] = field(default_factory=dict)
+    _networks: dict[tuple[str, str], NetworkSettings] = field(default_factory=dict)
 
     def known(self, kind: str, name: object, among: Any, *where: str) -> None:
         """Refuse a name that is not there, with the nearest that is."""
@@ -49,15 +49,20 @@ class Resolver:
             coarse=coarse and {group: tuple(names) for group, names in coarse.items()},
         )
 
-    def network(self, name: str) -> NetworkSettings:
-        if name not in self._networks:
-            self._networks[name] = self._network(name)
-        return self._networks[name]
+    def network(self, name: str, dataset: str) -> NetworkSettings:
+        """A network for the images of one data set, on which its options may depend."""
+        if (name, dataset) not in self._networks:
+            self._networks[name, dataset] = self._network(name, dataset)
+        return self._networks[name, dataset]
 
-    def _network(self, name: str) -> NetworkSettings:
+    def _network(self, name: str, dataset: str) -> NetworkSettings:
         entry = dict(self.config["networks"][name])
         family = entry.pop("family")
         given = {key: v for key, v in entry.items() if key not in ("label", "recipe")}
+        try:
+            given = conf.look_up(given, {"dataset": dataset, "network": name})
+        except Refused as problem:
+            raise Refused(f"{self.name}: networks.{name}: {problem}") from None
         try:
             properties = conf.family_declaration(family)["OPTIONS"]
         except Refused as problem:

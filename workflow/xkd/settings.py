@@ -30,10 +30,19 @@ class DatasetSettings:
     coarse: dict[str, tuple[str, ...]] | None = (
         None  # superclass: classes, where the source has none
     )
+    folder: str | None = None  # below data_root, where it is not called as the source expects
+    # A random area of the picture, resized to `size`, in place of padding and cropping; training
+    # pictures are then read from their files at every step.
+    resized_crop: bool = False
 
     @property
     def views(self) -> int:
-        """How many distinct augmented views one image has: (2·pad+1)² crops, twice if mirrored."""
+        """How many distinct augmented views one image has: (2·pad+1)² crops, twice if mirrored.
+
+        Random areas have a view for every seed of their generator, far too many for a table.
+        """
+        if self.resized_crop:
+            return 2**31
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
 
 
@@ -164,7 +173,7 @@ class CellSettings:
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
-        del content["seeds"], content["dataset"]["coarse"]
+        del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
         return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
 
     def with_option(self, option: str, value: float) -> "CellSettings":

@@ -19,12 +19,14 @@ class Split(NamedTuple):
     """images: uint8, [N, C, H, W]; labels, coarse: int64, [N]; coarse is None without superclasses.
 
     index: int64, [N]; positions within the published training or test images.
+    files: of the N pictures where they are too many for memory; `images` has N = 0 then.
     """
 
     images: Tensor
     labels: Tensor
     coarse: Tensor | None
     index: Tensor
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,24 @@ class PreparedData:
         return self._select("train", (kept if name == "holdout" else ~kept).nonzero()[:, 0])
 
     def _select(self, source: str, index: Tensor, whole: bool = False) -> Split:
-        columns = [self.tensors.get(f"{source}_{part}") for part in ("images", "labels", "coarse")]
-        if not whole:
-            columns = [None if column is None else column[index] for column in columns]
-        images, labels, coarse = columns
-        return Split(images, labels.long(), None if coarse is None else coarse.long(), index)
+        def column(part: str) -> Tensor | None:
+            found = self.tensors.get(f"{source}_{part}")
+            return found if found is None or whole else found[index]
+
+        labels, coarse = column("labels").long(), column("coarse")
+        coarse = None if coarse is None else coarse.long()
+        if files := self._files() if source == "train" else ():
+            chosen = files if whole else tuple(files[position] for position in index.tolist())
+            return Split(self.tensors["train_images"], labels, coarse, index, chosen)
+        return Split(column("images"), labels, coarse, index)
+
+    def _files(self) -> tuple[Path, ...]:
+        """Training pictures that stay in their files."""
+        if "train_files" not in self.tensors:
+            return ()
+        names = self.tensors["train_files"].numpy().tobytes().decode().split("\n")
+        root = Path(self.manifest["data_root"])
+        return tuple(root / name for name in names)
 
 
 def load(folder: Path, verify: bool = True) -> PreparedData:

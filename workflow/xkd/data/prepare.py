@@ -56,6 +56,7 @@ def prepare(
             "test": _per_class(raw.test_labels, settings),
         },
         "sources": raw.provenance,
+        **({"data_root": str(data_root.expanduser().resolve())} if raw.train_files else {}),
         "digests": {DATA: digest(out / DATA)},
     }
     write_json(out / MANIFEST, manifest)
@@ -71,17 +72,17 @@ def _check_shape(raw: Raw, settings: DatasetSettings) -> None:
             f"classes: {settings.classes}; mend the entry in config.yaml"
         )
     expected = (settings.channels, settings.size, settings.size)
-    for images, labels in (
-        (raw.train_images, raw.train_labels),
-        (raw.test_images, raw.test_labels),
+    for images, labels, files in (
+        (raw.train_images, raw.train_labels, raw.train_files),
+        (raw.test_images, raw.test_labels, ()),
     ):
         if images.shape[1:] != expected:
             raise Refused(
                 f"images of data set '{name}' are {images.shape[1:]} (channels, height, width), "
                 f"the config says {expected}; mend channels: or size: in config.yaml"
             )
-        if len(images) != len(labels):
-            raise Refused(f"data set '{name}' has {len(images)} images but {len(labels)} labels")
+        if (count := len(images) + len(files)) != len(labels):
+            raise Refused(f"data set '{name}' has {count} images but {len(labels)} labels")
         if len(labels) and not (labels.min() >= 0 and labels.max() < settings.classes):
             raise Refused(
                 f"labels of data set '{name}' run from {labels.min()} to {labels.max()}, "
@@ -191,6 +192,9 @@ def _tensors(raw: Raw, holdout: np.ndarray) -> dict[str, np.ndarray]:
         "test_labels": raw.test_labels.astype(np.int16),
         "holdout": holdout,
     }
+    if raw.train_files:
+        names = "\n".join(raw.train_files).encode()
+        tensors["train_files"] = np.frombuffer(names, np.uint8)
     if raw.coarse_names:
         tensors["train_coarse"] = raw.train_coarse.astype(np.int16)
         tensors["test_coarse"] = raw.test_coarse.astype(np.int16)

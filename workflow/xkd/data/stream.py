@@ -7,8 +7,9 @@ and column ox of the padded image, then mirrored if `flip`, has the number
     view = ((2p+1) · oy + ox) · 2 + flip         or, where nothing is mirrored, (2p+1) · oy + ox
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,6 +44,21 @@ class Normalisation:
         )
         torch.addcmul(self.shift, pixels, self.scale, out=pixels)
         return pixels.unflatten(0, images.shape[:-3])
+
+
+class Images(Protocol):
+    """Training images: `Resident` below, or `xkd.data.folder.Folder`.
+
+    views: distinct views of one image; labels: int64, [N], on the device; nbytes: of memory
+    """
+
+    views: int
+    labels: Tensor
+    nbytes: int
+
+    def __len__(self) -> int: ...
+    def expect(self, steps: Sequence[tuple[Tensor, Tensor]]) -> None: ...
+    def batch(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Resident:
@@ -87,6 +103,13 @@ class Resident:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def nbytes(self) -> int:
+        return self.padded.nbytes
+
+    def expect(self, steps: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """See `xkd.data.folder`; here everything is at hand."""
 
     def batch(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised views of images, and their labels.
@@ -139,19 +162,19 @@ class Stream:
     seeds of the cell, or on epochs drawn before. Resuming needs no more than the epoch's number.
 
     Args:
-        resident: the images it runs over; every one occurs once an epoch.
+        images: those it runs over, here or in a folder; every one occurs once an epoch.
         batch: images per step; a smaller last step is kept.
     """
 
-    def __init__(self, resident: Resident, batch: int, seed: int) -> None:
-        self.resident, self.batch, self.seed = resident, batch, seed
+    def __init__(self, images: Images, batch: int, seed: int) -> None:
+        self.images, self.batch, self.seed = images, batch, seed
 
     def epoch(self, number: int) -> Plan:
-        """The plan of a 1-based epoch, on the resident's device."""
+        """The plan of a 1-based epoch, on the device of the labels."""
         generator = torch.Generator().manual_seed(_mixed(self.seed, number))
-        count, device = len(self.resident), self.resident.labels.device
+        count, device = len(self.images), self.images.labels.device
         order = torch.randperm(count, generator=generator)
-        view = torch.randint(self.resident.views, (count,), generator=generator)
+        view = torch.randint(self.images.views, (count,), generator=generator)
         return Plan(order.to(device), view.to(device), self.batch)
 
 

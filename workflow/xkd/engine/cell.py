@@ -15,13 +15,14 @@ from xkd.engine.job import Job
 from xkd.engine.lock import locked
 from xkd.engine.material import Material, data_digest
 from xkd.engine.options import EngineOptions
-from xkd.engine.progress import watch
+from xkd.engine.progress import Silence, watch
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import RESUMABLE, Stop, Stopped
 from xkd.engine.teacher import Teachers
+from xkd.engine.team import Team, assemble
 from xkd.errors import Refused
 from xkd.evaluate import weights_digest
-from xkd.runs import Layout, Run
+from xkd.runs import Cell, Layout, Run
 from xkd.settings import CellSettings
 
 AFFECTS_RESULTS = False
@@ -52,30 +53,29 @@ def train_cell(
         memory, or seeds failed: those that did not fail have their results then.
         KeyboardInterrupt after SIGINT, once checkpoints are left.
     """
-    options = options or EngineOptions()
-    runtime, cell = Runtime.of(options), settings.cell
+    options, cell, team = options or EngineOptions(), settings.cell, assemble()
     with (
-        locked(layout.cell(cell) / ".resume" / "lock", f"cell {cell}"),
-        contextlib.closing(watch(str(cell))) as progress,
+        _alone(team, layout, cell),
+        contextlib.closing(watch(str(cell)) if team.leads else Silence()) as progress,
         Stop() as stop,
     ):
-        fingerprints = _fingerprints(settings, data, layout, code, options.precision)
-        missing = [
-            seed
-            for seed, expected in fingerprints.items()
-            if not outputs.complete(layout.run(Run(cell, seed)), expected)
-        ]
+        runtime = Runtime.of(options)
+        known = settings, data, layout, code, options.precision, team.size
+        fingerprints, missing = team.told(_left_to_do(*known) if team.leads else ({}, []))
         if kept := len(settings.seeds) - len(missing):
             progress.say(f"{kept} of {len(settings.seeds)} seeds are complete and stay as they are")
         if missing:
             runtime.prepare()
-            material = Material.of(settings, data, runtime)
+            streamed = settings.dataset.resized_crop
+            choice = backends.choose(options, len(missing), runtime.on_cuda, team.size, streamed)
+            workers = max(0, options.threads // team.size - 1)
+            material = Material.of(settings, data, runtime, workers)
             teachers = Teachers(settings, layout, table, material, runtime, options)
-            choice = backends.choose(options, len(missing), runtime.on_cuda)
-            _check_memory(settings, material, teachers, choice.at_once(len(missing), options))
+            at_once = choice.at_once(len(missing), options)
+            _check_memory(settings, material, teachers, at_once, team.size)
             job = Job(
                 settings, missing, layout, material, teachers, runtime, options, fingerprints,
-                _card(settings, runtime, options, teachers), progress, stop,
+                _card(settings, runtime, options, teachers), progress, stop, team,
             )  # fmt: skip
             choice = backends.calibrated(choice, job)
             job.card["engine"] |= choice.describe()
@@ -90,8 +90,16 @@ def train_cell(
                 if stopped.signal == signal.SIGINT:
                     raise KeyboardInterrupt from None
                 return RESUMABLE
-        outputs.write_manifest(settings, layout, parameter_count(settings))
+        if team.leads:
+            outputs.write_manifest(settings, layout, parameter_count(settings))
     return 0
+
+
+def _alone(team: Team, layout: Layout, cell: Cell) -> contextlib.AbstractContextManager:
+    """Nobody else writes this cell; the leader holds the lock for its team."""
+    if not team.leads:
+        return contextlib.nullcontext()
+    return locked(layout.cell(cell) / ".resume" / "lock", f"cell {cell}")
 
 
 def _train(job: Job, choice: Choice) -> None:
@@ -110,10 +118,13 @@ def _train(job: Job, choice: Choice) -> None:
         )
 
 
-def _fingerprints(
-    settings: CellSettings, data: Path, layout: Layout, code: str, precision: str
-) -> dict[int, str]:
-    """Per seed. Raises Refused if the data or a teacher are not complete."""
+def _left_to_do(
+    settings: CellSettings, data: Path, layout: Layout, code: str, precision: str, processes: int
+) -> tuple[dict[int, str], list[int]]:
+    """Fingerprints per seed, and the seeds that are not complete.
+
+    Raises: Refused if the data or a teacher are not complete.
+    """
     digest = data_digest(data)
     found = {}
     for seed in settings.seeds:
@@ -121,15 +132,21 @@ def _fingerprints(
         if settings.teacher is not None:
             run = Run(settings.teacher.cell, settings.teacher.seed_for(seed))
             teacher = weights_digest(layout.run(run))
-        found[seed] = outputs.fingerprint(settings, code, digest, teacher, precision)
-    return found
+        found[seed] = outputs.fingerprint(settings, code, digest, teacher, precision, processes)
+    missing = [
+        seed
+        for seed, expected in found.items()
+        if not outputs.complete(layout.run(Run(settings.cell, seed)), expected)
+    ]
+    return found, missing
 
 
 def _check_memory(
-    settings: CellSettings, material: Material, teachers: Teachers, at_once: int
+    settings: CellSettings, material: Material, teachers: Teachers, at_once: int, processes: int
 ) -> None:
     taught = teachers(settings.seeds[0])
-    needed = memory.estimate(settings, taught and taught.network, material.bytes + teachers.bytes)
+    shared = material.bytes + teachers.bytes
+    needed = memory.estimate(settings, taught and taught.network, shared, processes)
     memory.require(settings, needed, at_once, teachers.runtime)
 
 

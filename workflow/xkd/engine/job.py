@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from xkd.engine.checkpoint import Checkpoints
@@ -13,6 +13,7 @@ from xkd.engine.progress import Place, Record
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import Stop, Stopped
 from xkd.engine.teacher import TeacherSource
+from xkd.engine.team import Team
 from xkd.engine.training import Diverged, Training
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings
@@ -36,6 +37,8 @@ class Job:
     teacher:      seed of the student -> its teacher
     fingerprints: per seed, of code, settings, data and teacher
     card:         circumstances, for the run cards
+    team:         the processes that train it together; every one has a job like this
+    kind:         of training
     """
 
     settings: CellSettings
@@ -49,6 +52,8 @@ class Job:
     card: dict[str, Any]
     progress: Progress
     stop: Stop
+    team: Team = field(default_factory=Team)
+    kind: Callable[..., Training] = Training
 
     def checkpoints(self, seed: int) -> Checkpoints:
         path = self.layout.resume(Run(self.settings.cell, seed))
@@ -56,21 +61,28 @@ class Job:
 
     def fresh(self, seed: int) -> Training:
         """A seed at its start."""
-        return Training(self.settings, seed, self.material, self.teacher(seed), self.runtime)
+        return self.kind(self.settings, seed, self.material, self.teacher(seed), self.runtime)
 
     def resume(self, training: Training) -> None:
         """Take a seed to where its last checkpoint left it, if there is one."""
-        if (state := self.checkpoints(training.seed).load()) is not None:
+        found = self.checkpoints(training.seed).load() if self.team.leads else None
+        if (state := self.team.told(found)) is not None:
             training.restore(state)
             self.progress.say(f"seed {training.seed} continues after epoch {training.epoch}")
 
     def finish(self, training: Training) -> None:
         """Leave the files of a finished seed."""
+        if not self.team.leads:
+            return
         seed = training.seed
         folder = self.layout.run(Run(self.settings.cell, seed))
         card = {"run": str(Run(self.settings.cell, seed)), "fingerprint": self.fingerprints[seed]}
         write_run(training, folder, {**card, **self.card})
         self.checkpoints(seed).remove()
+
+    def asked_to_stop(self) -> int | None:
+        """The signal that came to this process or another of the team, if any."""
+        return self.team.agreed(self.stop.requested or 0) or None
 
 
 def train_seed(job: Job, seed: int) -> None:
@@ -110,9 +122,9 @@ class Keeper:
     def after_step(self) -> None:
         """Raises Stopped, with a checkpoint left, when a signal has come."""
         self.tell()
-        if self.job.stop.requested is not None:
+        if (signal := self.job.asked_to_stop()) is not None:
             self.save()
-            raise Stopped(self.job.stop.requested)
+            raise Stopped(signal)
         if self.due_in_epoch():
             self.save()
 
@@ -133,7 +145,9 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        self.checkpoints.save(self.training.state())
+        state = self.training.state()
+        if self.job.team.leads:
+            self.checkpoints.save(state)
         self.saved, self.good = time.monotonic(), self.training.epoch
 
     def explain(self, problem: Diverged) -> Diverged:
@@ -147,4 +161,4 @@ class Keeper:
         return Place(self.training.epoch, len(self.training.schedule), position, steps, images)
 
     def _due(self) -> bool:
-        return time.monotonic() - self.saved >= self.period
+        return bool(self.job.team.agreed(time.monotonic() - self.saved >= self.period))

@@ -86,16 +86,28 @@ class Lock:
     def _deciding(self) -> Iterator[None]:
         """One at a time judges the holder, removes a dead one's lock and leaves its own.
 
-        The guard is the kernel's lock on a file that stays: nobody can die holding it. Where the
+        The guard is the kernel's lock on a file beside it: nobody can die holding it. Where the
         file system knows no such locks, two that break the same dead lock in the same millisecond
         may both go on; the heartbeat ends one of them.
         """
-        guard = os.open(self.path.with_name(f"{self.path.name}.guard"), os.O_RDWR | os.O_CREAT)
+        path = self.path.with_name(f"{self.path.name}.guard")
+        guard = self._guard(path)
         try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(guard, fcntl.LOCK_EX)
             yield
         finally:
+            path.unlink(missing_ok=True)
+            os.close(guard)
+
+    @staticmethod
+    def _guard(path: Path) -> int:
+        """Wait for the guard; the one held must still be the file of that name."""
+        while True:
+            guard = os.open(path, os.O_RDWR | os.O_CREAT)
+            with contextlib.suppress(OSError):
+                fcntl.flock(guard, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(guard), path.stat()):
+                    return guard
             os.close(guard)
 
     def _create(self) -> bool:

@@ -9,7 +9,8 @@ from torch import Tensor
 from xkd.artifacts import read_json
 from xkd.data import DATA, MANIFEST
 from xkd.data.dataset import load
-from xkd.data.stream import Resident
+from xkd.data.folder import Folder
+from xkd.data.stream import Images, Resident
 from xkd.engine.runtime import Runtime
 from xkd.errors import Refused
 from xkd.evaluate import Scored
@@ -32,28 +33,38 @@ class Material(NamedTuple):
     score: images of the accuracy curve and of the final predictions; digest: of the prepared data.
     """
 
-    train: Resident
+    train: Images
     rows: Tensor
     score: Scored
     digest: str
 
     @property
     def bytes(self) -> int:
-        return self.train.padded.nbytes + self.score.images.nbytes
+        return self.train.nbytes + self.score.images.nbytes
 
     @classmethod
-    def of(cls, settings: CellSettings, folder: Path, runtime: Runtime) -> "Material":
-        """From the folder of a prepared data set; a search never touches the test split."""
+    def of(
+        cls, settings: CellSettings, folder: Path, runtime: Runtime, workers: int = 0
+    ) -> "Material":
+        """From the folder of a prepared data set; a search never touches the test split.
+
+        Args:
+            workers: processes that decode pictures which stay in their files.
+        Raises: Refused when there is nothing to train on.
+        """
         data = load(folder)
         learn, score = ("fit", "holdout") if settings.holdout else ("train", "test")
         split = data.split(learn)
-        train = Resident(
-            split.images,
-            split.labels,
-            settings.dataset,
-            runtime.device,
-            runtime.dtype,
-            channels_last=runtime.layout == torch.channels_last,
-        )
+        if not len(split.labels):
+            raise Refused(
+                f"data set '{data.name}' has no training images, so {settings.cell} cannot be "
+                f"trained; see the source {settings.dataset.source} for where they belong"
+            )
+        place = settings.dataset, runtime.device, runtime.dtype
+        channels_last = runtime.layout == torch.channels_last
+        if split.files:
+            train = Folder(split.files, split.labels, *place, channels_last, workers)
+        else:
+            train = Resident(split.images, split.labels, *place, channels_last)
         scored = Scored.of(data, score, settings.dataset, runtime.device, runtime.dtype)
         return cls(train, split.index.to(runtime.device), scored, data_digest(folder))

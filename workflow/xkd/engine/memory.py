@@ -28,11 +28,14 @@ class Estimate(NamedTuple):
         return self.shared + seeds * self.seed
 
 
-def estimate(settings: CellSettings, teacher: Network | None, shared: float) -> Estimate:
+def estimate(
+    settings: CellSettings, teacher: Network | None, shared: float, processes: int = 1
+) -> Estimate:
     """Count the activations of a few images, and scale them up to a batch.
 
     Args:
         shared: bytes of images and table, once for all seeds.
+        processes: among which every batch is shared.
     """
     method = build_method(settings, teacher)
     dataset = settings.dataset
@@ -54,7 +57,7 @@ def estimate(settings: CellSettings, teacher: Network | None, shared: float) -> 
         turn.recipe.batch for turn in turns(method.stages(settings.recipe), settings.recipe)
     )
     # As much again for gradients on the way, and for what the teacher and the losses hold.
-    activations = 2 * sum(kept.values()) * batch / PROBE
+    activations = 2 * sum(kept.values()) * batch / PROBE / processes
     return Estimate(PROCESS + shared, 3 * weights + activations)
 
 

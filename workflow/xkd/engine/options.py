@@ -1,5 +1,7 @@
 """How to train: backend, precision, threads, checkpoints. Never what; imports no torch."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,6 +29,7 @@ class EngineOptions:
                order: results then agree with those of one thread only up to rounding
     checkpoint_minutes: at most this much work is lost when a job is killed
     teacher:   table (logits of every view, made beforehand), forward (a pass per step), or auto
+    processes: that the rules start for a cell whose images stay in their files, by torchrun
     cells_per_gpu: jobs that may share a GPU of a machine without a scheduler
     """
 
@@ -38,6 +41,7 @@ class EngineOptions:
     threads_per_seed: int = 1
     checkpoint_minutes: float = 1.0
     teacher: str = "auto"
+    processes: int = 1
     cells_per_gpu: int = 1
 
     def __post_init__(self) -> None:
@@ -49,7 +53,7 @@ class EngineOptions:
         ):
             if getattr(self, option) not in known:
                 raise Refused(unknown(f"engine {option}", getattr(self, option), known))
-        for option in ("threads", "threads_per_seed", "cells_per_gpu"):
+        for option in ("threads", "threads_per_seed", "processes", "cells_per_gpu"):
             if getattr(self, option) < 1:
                 raise Refused(f"engine {option} is {getattr(self, option)}; expected 1 or more")
         if self.checkpoint_minutes < 0:
@@ -66,3 +70,8 @@ class EngineOptions:
             if name not in known:
                 raise Refused(unknown("engine option", name, known))
         return cls(**given)
+
+
+def team_size(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes torchrun started together with this one; 1 without torchrun."""
+    return int(environment.get("WORLD_SIZE", "1"))

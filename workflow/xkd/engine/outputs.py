@@ -33,15 +33,22 @@ FIRST = ("epoch", "stage", "lr", "loss", "train_top1", "test_top1", "holdout_top
 
 
 def fingerprint(
-    settings: CellSettings, code: str, data: str, teacher: str | None, precision: str
+    settings: CellSettings,
+    code: str,
+    data: str,
+    teacher: str | None,
+    precision: str,
+    processes: int = 1,
 ) -> str:
     """`<code>-<settings>`: two runs with the same fingerprint and seed have the same weights.
 
     Args:
         code: digest of the source that trains; data: of the prepared data set.
         teacher: digest of the teacher's weights.
+        processes: among which every batch is shared; each has batch statistics of its own.
     """
     content = [settings.slice(), data, teacher, precision]
+    content += [processes] if processes > 1 else []
     text = json.dumps(content, sort_keys=True)
     return f"{code}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

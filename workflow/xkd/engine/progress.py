@@ -58,6 +58,22 @@ class Lines:
         pass
 
 
+class Silence:
+    """For a process whose leader speaks."""
+
+    def say(self, line: str) -> None:
+        pass
+
+    def step(self, seed: int, place: Place) -> None:
+        pass
+
+    def epoch(self, seed: int, place: Place, record: Record, seconds: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class Bars:
     """A bar per seed: epoch, step, images per second, loss and accuracies, time left."""
 

@@ -139,6 +139,7 @@ def _path(settings: CellSettings, path: Path | None, options: EngineOptions) -> 
     """The table to use, if any. Raises Refused where one is demanded that cannot be had."""
     needs = settings.method.needs
     usable = needs.kind == "logits" and settings.teacher.seed is not None
+    usable = usable and not settings.dataset.resized_crop  # hardly a view is seen twice
     if options.teacher == "table" and usable and path is None:
         raise Refused(
             f"engine teacher 'table', but no table of {settings.teacher.cell} was given; run "

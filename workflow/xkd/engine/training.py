@@ -15,7 +15,7 @@ from xkd.engine.sgd import Sgd
 from xkd.engine.teacher import TeacherSource
 from xkd.errors import Refused
 from xkd.evaluate import accuracy
-from xkd.methods.base import Batch
+from xkd.methods.base import Batch, Outcome
 from xkd.settings import CellSettings
 
 
@@ -32,6 +32,7 @@ class Training:
         epoch:    epochs completed
         position: steps completed in the epoch under way
         plan:     images and views of the epoch under way, None between epochs
+        batches:  those of every step, as this process sees them
         history:  one dict per completed epoch, named as in `history.csv`
         seconds:  duration of every completed epoch, scoring included
     """
@@ -75,16 +76,21 @@ class Training:
         """The epoch under way, or the next one."""
         return self.schedule[self.epoch]
 
-    def begin_epoch(self) -> None:
-        """Draw order and views, set learning rate and factors; start a stage where one starts."""
+    def begin_epoch(self, position: int = 0) -> None:
+        """Draw order and views, set learning rate and factors; start a stage where one starts.
+
+        Args:
+            position: steps of it that have been completed already.
+        """
         turn = self.turn
         if self._entered != turn.stage:
             self.enter_stage()
         self._set(turn)
         stream = Stream(self.material.train, turn.recipe.batch, self.seed)
         self.plan = stream.epoch(turn.epoch)
-        self.batches = list(self.plan)
-        self.rows, self.position = [], 0
+        self.batches = [self.part(index, view) for index, view in self.plan]
+        self.material.train.expect(self.batches[position:])
+        self.rows, self.position = [], position
         self.method.train()
         self._began = time.monotonic()
 
@@ -112,6 +118,10 @@ class Training:
         self.optimiser = Sgd(chosen, self.momentum, turn.recipe, turn.lr)
         self._entered = turn.stage
 
+    def part(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+        """What this process sees of a step; all of it."""
+        return index, view
+
     def advance(self) -> None:
         """The next step of the epoch under way."""
         self.rows.append(self.step(*self.batches[self.position]))
@@ -126,16 +136,24 @@ class Training:
         images, labels = self.material.train.batch(index, view)
         answer = self.teacher and self.teacher.answer(images, labels, index, view)
         with self.runtime.autocast():
-            outcome = self.method(Batch(images, labels, answer), self.turn.name)
+            outcome = self.ask(Batch(images, labels, answer), self.turn.name)
         terms = torch.stack([outcome.terms[term] for term in self.terms])
         loss = (terms * self.factors).sum()
         self.optimiser.forget_gradients()
-        loss.backward()
+        self.backward(loss)
         self.optimiser.step()
         correct = (outcome.logits.detach().argmax(1) == labels).sum().to(terms.dtype)
         self.names = [*self.terms, "loss", "correct", *outcome.meters]
         rest = torch.stack([loss.detach(), correct, *outcome.meters.values()])
         return torch.cat([terms.detach(), rest])
+
+    def ask(self, batch: Batch, stage: str) -> Outcome:
+        """The method's answer to a batch."""
+        return self.method(batch, stage)
+
+    def backward(self, loss: Tensor) -> None:
+        """Leave the gradient of the step's loss, a scalar, with the weights."""
+        loss.backward()
 
     def end_epoch(self, accuracy: float | None = None) -> None:
         """Read the meters, score the student, add a line to the history.
@@ -197,8 +215,8 @@ class Training:
             for name, saved in state["momentum"].items():
                 self.momentum[name].copy_(saved)
         if started:
-            self.begin_epoch()
-            self.position, self.names = state["position"], state["names"]
+            self.begin_epoch(state["position"])
+            self.names = state["names"]
             self.rows = list(state["rows"].to(self.runtime.device))
             self._spent = state["spent"]
         self.generator.set_state(state["random"])

@@ -21,10 +21,12 @@ from xkd.analysis.entropy import mean_entropy_bits
 from xkd.artifacts import atomic, digest, write_json
 from xkd.evaluate import save_tensors
 from xkd.inspection.preview import draw_preview
-from xkd.inspection.subject import BATCH, Subject
+from xkd.inspection.subject import Subject
 from xkd.reinforce import bounds_of, reinforce
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings, Reinforcement
+
+KEPT = 3e9  # bytes of reinforced images per split; all there are, but on ImageNet
 
 
 def ask_teacher(
@@ -41,9 +43,11 @@ def ask_teacher(
     """Ask the trained network of `run`; leave the folder described above, `responses.json` last.
 
     Args:
-        keep: gammas of kind "gradient" whose reinforced images are stored.
+        splits: those without images, or whose images stay in their files, are left out.
+        keep: gammas of kind "gradient" whose reinforced images are stored, up to KEPT bytes.
     """
     subject = Subject.of(settings, run, layout, threads, device)
+    splits = [split for split in splits if len(subject.data.split(split).images)]
     manifest = layout.responses(run)
     answers: dict[str, Any] = {}
     for reinforcement in reinforcements:
@@ -91,14 +95,14 @@ def answer_split(
     """Logits (float16, [N, C]) on the reinforced images of a split, with its labels.
 
     Args:
-        keep_images: also return "images", x* as float16 [N, channels, size, size].
+        keep_images: also return "images", x* of the first as float16 [n, channels, size, size].
     """
     part = subject.data.split(split)
     bounds = bounds_of(reinforcement, subject.dataset, subject.device)
     logits: list[Tensor] = []
     images: list[Tensor] = []
-    for first in range(0, len(part.labels), BATCH):
-        chosen = slice(first, first + BATCH)
+    for first in range(0, len(part.labels), subject.batch):
+        chosen = slice(first, first + subject.batch)
         plain = subject.normalised(part.images[chosen])
         labels = part.labels[chosen].to(subject.device)
         changed = reinforce(subject.network, plain, labels, reinforcement, bounds)
@@ -106,7 +110,7 @@ def answer_split(
             same = reinforcement.gamma == 0
             answer = changed.logits if same else subject.network(changed.images).logits
         logits.append(answer.half().cpu())
-        if keep_images:
+        if keep_images and sum(kept.nbytes for kept in images) < KEPT:
             images.append(changed.images.half().cpu())
     found: dict[str, Any] = {"logits": torch.cat(logits).numpy(), "labels": part.labels.numpy()}
     if part.coarse is not None:

@@ -13,7 +13,7 @@ from xkd.artifacts import atomic
 from xkd.errors import Refused, unknown
 from xkd.explain import explain
 from xkd.explain.similarity import class_similarity, similarity_matrix
-from xkd.inspection.subject import BATCH, Subject
+from xkd.inspection.subject import Subject
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings
 
@@ -78,8 +78,8 @@ def _shown(subject: Subject, pairs: Sequence[Sequence[str]]) -> torch.Tensor:
     part = subject.data.split("test")
     with torch.no_grad():
         answers = [
-            subject.network(subject.normalised(part.images[first : first + BATCH])).logits.argmax(1)
-            for first in range(0, len(part.labels), BATCH)
+            subject.network(subject.normalised(images)).logits.argmax(1)
+            for images in part.images.split(subject.batch)
         ]
     right = torch.cat(answers).cpu() == part.labels
     names = list(subject.data.class_names)
@@ -101,8 +101,8 @@ def _similarity(
     part = subject.data.split("test")
 
     def batches():
-        for first in range(0, len(part.labels), BATCH):
-            images = subject.normalised(part.images[first : first + BATCH])
+        for first in range(0, len(part.labels), subject.batch):
+            images = subject.normalised(part.images[first : first + subject.batch])
             maps = explain(subject.network, subject.network(images), images, method)
             yield similarity_matrix(maps).cpu().numpy()
 

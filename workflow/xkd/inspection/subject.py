@@ -6,12 +6,12 @@ import torch
 
 from xkd.data.dataset import PreparedData, load
 from xkd.data.stream import Normalisation
-from xkd.evaluate import load_network
+from xkd.evaluate import at_once, load_network
 from xkd.networks import Network
 from xkd.runs import Layout, Run
 from xkd.settings import CellSettings, DatasetSettings
 
-BATCH = 500
+BATCH = 500  # images of 32x32 per pass
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Subject:
     data: PreparedData
     normalised: Normalisation
     device: torch.device
+
+    @property
+    def batch(self) -> int:
+        """Images per pass: of large ones only a few, since the way back keeps all activations."""
+        return at_once(BATCH, self.dataset.size)
 
     @classmethod
     def of(

@@ -106,9 +106,13 @@ def of_slug(slug: str) -> tuple[str, str]:
 
 
 def with_plain_teachers(runs: pd.DataFrame) -> pd.DataFrame:
-    """Teachers by their network alone, as papers call them, where one method trained them all."""
-    slugs = [slug for slug in runs.teacher if slug is not None]
-    if len({of_slug(slug)[1] for slug in slugs}) > 1:
+    """Teachers by their network alone, as papers call them, where one method trained them all.
+
+    That is, all of a data set: there may be released weights for one, and training for another.
+    """
+    taught = zip(runs.dataset, runs.teacher, strict=True)
+    ways = {(dataset, of_slug(slug)[1]) for dataset, slug in taught if slug is not None}
+    if len(ways) > len({dataset for dataset, _ in ways}):
         return runs
     plain = [None if slug is None else of_slug(slug)[0] for slug in runs.teacher]
     return runs.assign(teacher=pd.Series(plain, index=runs.index, dtype=object))

@@ -126,14 +126,15 @@ def assemble(
         for section in (*shown, *separate)
         if len(section.frame)
     ]
-    tidy = pd.concat({section.title: section.frame for section in shown}, names=["section"])
+    # A list, since two sections may have the same title: the same images, another metric.
+    tidy = pd.concat([section.frame.assign(section=section.title) for section in shown])
     return Table(
         title=heading(item),
         caption=item.get("caption", ""),
         banner="" if published.comparable(item) else published.DEMO,
         blocks=tuple(blocks),
         notes=(*said, *remarks.of_print(frames, labels)),
-        tidy=tidy.reset_index("section"),
+        tidy=tidy[["section", *tidy.columns.drop("section")]],
     )
 
 

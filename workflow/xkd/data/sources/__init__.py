@@ -27,11 +27,13 @@ FIND_OR_FETCH = f"{FIND}, or allow download: true"
 class Raw(NamedTuple):
     """A data set in memory, unaltered.
 
-    images:       uint8, [N, C, H, W]; `train_images` has N = 0 in sets made for evaluation only
+    images:       uint8, [N, C, H, W]; `train_images` has N = 0 in sets made for evaluation only,
+                  and where training pictures stay in their files
     labels:       [N], integers from 0; coarse: superclasses, or None
     class_names:  by label; coarse_names: by coarse label, or None
     provenance:   source file, relative to the data root -> `md5:...` or `sha256:...`
     notes:        what a reader of results should know: `subset`, `grey_images`, ...
+    train_files:  training pictures that stay in their files, relative to the data root
     """
 
     train_images: np.ndarray
@@ -44,6 +46,7 @@ class Raw(NamedTuple):
     test_coarse: np.ndarray | None = None
     coarse_names: tuple[str, ...] | None = None
     notes: Mapping[str, Any] = MappingProxyType({})
+    train_files: tuple[str, ...] = ()
 
 
 def known() -> list[str]:

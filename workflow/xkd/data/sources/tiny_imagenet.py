@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from xkd.data.sources import FIND, FIND_OR_FETCH, Raw, fetch, lines
 from xkd.data.sources._pictures import Pictures
@@ -24,17 +25,19 @@ ZIP_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
     """The validation images are the test split: the published test images have no labels.
 
-    The folder is `tiny-imagenet-<classes>`, so `classes: 20` reads a subset of 20 classes, which
-    the notes then call one: its results are not results on Tiny-ImageNet.
+    The folder is `tiny-imagenet-<classes>` unless the config says another, so `classes: 20` reads
+    a subset of 20 classes, which the notes then call one: its results are not results on
+    Tiny-ImageNet.
 
     Raises: Refused when a file is absent or damaged, or the number of images is not the published.
     """
-    folder = root / f"tiny-imagenet-{settings.classes}"
+    folder = root / (settings.folder or f"tiny-imagenet-{settings.classes}")
     subset = settings.classes != CLASSES
-    if download and not subset and not (folder / "val" / "val_annotations.txt").is_file():
+    fetchable = not subset and settings.folder is None
+    if download and fetchable and not (folder / "val" / "val_annotations.txt").is_file():
         fetch(URL, root, ZIP_MD5, unpack=True)
     if not folder.is_dir():
-        raise Refused(f"{folder} is missing; {FIND if subset else FIND_OR_FETCH}")
+        raise Refused(f"{folder} is missing; {FIND_OR_FETCH if fetchable else FIND}")
     wnids = lines(folder / "wnids.txt")
     if len(wnids) != settings.classes:
         raise Refused(
@@ -45,13 +48,13 @@ def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
     train, test = _training_files(folder, wnids), _validation_files(folder, wnids)
     pictures = Pictures()
     return Raw(
-        _decode([path for path, _ in train], pictures),
+        pictures.decode([path for path, _ in train], SIZE, _as_it_is),
         np.array([label for _, label in train], np.int16),
-        _decode([path for path, _ in test], pictures),
+        pictures.decode([path for path, _ in test], SIZE, _as_it_is),
         np.array([label for _, label in test], np.int16),
         class_names=tuple(words.get(wnid, wnid).split(",")[0].strip() for wnid in wnids),
         provenance={f"{folder.name}/**/*.JPEG": pictures.digest},
-        notes={"test": "the published validation images", "grey_images": pictures.grey}
+        notes={"test": "the published validation images", **pictures.notes(root)}
         | ({"subset": f"{len(wnids)} of the {CLASSES} classes of Tiny-ImageNet"} if subset else {}),
     )
 
@@ -79,15 +82,10 @@ def _validation_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
     return sorted(files, key=lambda file: _number(file[0]))
 
 
-def _decode(paths: list[Path], pictures: Pictures) -> np.ndarray:
-    """uint8, [N, 3, 64, 64]"""
-    images = np.empty((len(paths), 3, SIZE, SIZE), np.uint8)
-    for image, path in zip(images, paths, strict=True):
-        picture = pictures.open(path)
-        if picture.size != (SIZE, SIZE):
-            raise Refused(f"{path} is {picture.size} pixels, expected {(SIZE, SIZE)}; {FIND}")
-        image[:] = np.asarray(picture).transpose(2, 0, 1)
-    return images
+def _as_it_is(path: Path, picture: Image.Image) -> Image.Image:
+    if picture.size != (SIZE, SIZE):
+        raise Refused(f"{path} is {picture.size} pixels, expected {(SIZE, SIZE)}; {FIND}")
+    return picture
 
 
 def _complete(where: Path, found: int, expected: int) -> None:

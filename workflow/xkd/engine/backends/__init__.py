@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from xkd.engine.options import EngineOptions
+from xkd.errors import Refused
 
 if TYPE_CHECKING:
     from xkd.engine.job import Job
@@ -26,13 +27,36 @@ class Choice(NamedTuple):
 
     def at_once(self, seeds: int, options: EngineOptions) -> int:
         """How many of the seeds are in memory at the same time."""
-        return {"loop": 1, "procs": min(seeds, options.threads)}.get(self.name, seeds)
+        few = {"loop": 1, "ddp": 1, "procs": min(seeds, options.threads)}
+        return few.get(self.name, seeds)
 
 
-def choose(options: EngineOptions, seeds: int, on_cuda: bool) -> Choice:
-    """The backend that the options name; `auto` decides by device, seeds and threads."""
+def choose(
+    options: EngineOptions, seeds: int, on_cuda: bool, team: int = 1, streamed: bool = False
+) -> Choice:
+    """The backend that the options name; `auto` decides by device, seeds and threads.
+
+    Args:
+        team: processes that torchrun started together.
+        streamed: whether images are read from their files at every step.
+    Raises: Refused when the backend that is named cannot do what is asked.
+    """
+    if team > 1 and options.backend != "auto":
+        raise Refused(
+            f"engine backend '{options.backend}' trains in one process, and torchrun started "
+            f"{team}; take backend 'auto', or start without torchrun"
+        )
+    if options.backend == "graph" and streamed:
+        raise Refused(
+            "engine backend 'graph' holds all images on the GPU, and this data set stays in its "
+            "files; take backend 'auto'"
+        )
+    if team > 1:
+        return Choice("ddp", f"torchrun started {team} processes")
     if options.backend != "auto":
         return Choice(options.backend, "as configured")
+    if streamed:
+        return Choice("loop", "pictures stay in their files")
     if on_cuda:
         return Choice("graph", "a CUDA device")
     if seeds > 1 and options.threads > 1:
