@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,10 +93,17 @@ def test_a_step_that_was_saved_is_not_trained_again(fresh, monkeypatch):
     assert len(taken) == RECIPE.epochs * 4 - 6
 
 
-def slow_down(monkeypatch) -> None:
-    """So that a signal arrives in mid-epoch."""
+def slow_down(monkeypatch, stepped: Path | None = None) -> None:
+    """So that a signal arrives in mid-epoch; `stepped` appears after the first step of seed 0."""
     after_step = Keeper.after_step
-    monkeypatch.setattr(job.Keeper, "after_step", lambda k: time.sleep(0.03) or after_step(k))
+
+    def slowly(keeper: Keeper) -> None:
+        if stepped and keeper.training.seed == 0:
+            stepped.touch()
+        time.sleep(0.03)
+        after_step(keeper)
+
+    monkeypatch.setattr(job.Keeper, "after_step", slowly)
 
 
 def wait_for(condition, seconds: float = 20.0) -> None:
@@ -134,17 +142,16 @@ def test_sigterm_leaves_a_checkpoint_and_status_75(fresh, monkeypatch, backend):
     settings = cell("dropout", (0, 1))
     whole, broken = fresh("whole"), fresh("broken")
     train(settings, whole)
-    started = broken.cell(settings.cell) / ".resume" / "lock"
+    stepped, lock = broken.root / "stepped", broken.cell(settings.cell) / ".resume" / "lock"
     with monkeypatch.context() as patch:
-        slow_down(patch)
+        slow_down(patch, stepped)
         process = in_process(lambda: train(settings, broken, backend=backend, threads=2))
-        wait_for(started.exists)
-        time.sleep(0.15)
+        wait_for(stepped.exists)
         os.kill(process.pid, signal.SIGTERM)
         process.join()
     assert process.exitcode == RESUMABLE == 75
     assert broken.resume(Run(settings.cell, 0)).exists()
-    assert not started.exists(), "the lock is given back"
+    assert not lock.exists(), "the lock is given back"
     train(settings, broken)
     for seed in (0, 1):
         assert files(settings, broken, seed) == files(settings, whole, seed)

@@ -86,7 +86,7 @@ STAGES = {
     ),
     "cluster": Stage(
         lambda layout: cluster_answers(
-            TEACHING, layout, gammas=[0, 4], split="test", points=24, perplexity=5,
+            TEACHING, layout, gammas=[0, 4], splits=["test"], points=24, perplexity=5,
             embedding_seeds=1,
         ),
         ("analysis/clusters",),
