@@ -73,11 +73,11 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = shortcut
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -86,7 +86,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The block's output, and the raw output of its last convolution."""
         last_conv = self.conv2(self.relu1(self.bn1(self.conv1(x))))
-        return self.relu2(self.bn2(last_conv) + self.downsample(x)), last_conv
+        return self.relu2(self.bn2(last_conv).add_(self.downsample(x))), last_conv
 
 
 class PaddedShortcut(nn.Module):
@@ -139,7 +139,7 @@ class ResNet(Network):
         super().__init__()
         self.conv1 = stem
         self.bn1 = nn.BatchNorm2d(stem.out_channels)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.maxpool = pool or nn.Identity()
         self.stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
         channels_in = stem.out_channels
