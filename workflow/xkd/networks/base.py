@@ -27,8 +27,8 @@ class Output(NamedTuple):
 class Network(nn.Module):
     """A classifier with named features.
 
-    Every ReLU is an `nn.ReLU` module of its own, used once: guided backpropagation depends on it. It
-    may work in place; captum, which hooks modules, wants that switched off.
+    Every ReLU is an `nn.ReLU` module of its own, used once: guided backpropagation depends on it.
+    It may work in place; captum, which hooks modules, wants that switched off.
     """
 
     classifier: nn.Linear
