@@ -142,7 +142,6 @@ def test_every_relu_is_a_module_used_once(small):
         relu.register_forward_hook(count)
     small(torch.randn(2, 1, 8, 8))
     assert set(counts.values()) == {1}
-    
 
 
 def test_no_network_hides_a_functional_relu_from_guided_backpropagation(small):
