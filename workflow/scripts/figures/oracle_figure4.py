@@ -44,8 +44,8 @@ def recorded(printed: pd.DataFrame) -> pd.DataFrame:
 def draw(clusters: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) -> Figure:
     """clusters: rows of `clusters.csv`, top1 a fraction in [0, 1]."""
     frame = measured(clusters)
-    crosses = recorded(printed) if printed is not None else None
     splits = [split for split in SPLITS if split in set(frame.split)]
+    crosses = recorded(printed) if printed is not None and "train" in splits else None
     figure, grid = plots.panels(item, len(splits), 3, height=0.65 + 2.25 * len(splits))
     for row, split in enumerate(splits):
         part = frame[frame.split == split]
