@@ -98,8 +98,8 @@ class Runtime:
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of freed activations, in pages of 2 MiB.
 
-    Otherwise every step asks the system for the same megabytes again, page by page: 10-20 % of the
-    time of a ResNet's step on a CPU. Does nothing where the library is not glibc on Linux.
+    Otherwise every step asks the system for the same megabytes again, page by page: about a tenth
+    of the time of a ResNet's step on a CPU. Does nothing where the library is not glibc on Linux.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of mallopt's parameters, malloc.h
     with contextlib.suppress(OSError, AttributeError):
