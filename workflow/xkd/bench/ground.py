@@ -167,15 +167,21 @@ class Ground:
         rows = torch.arange(logits.shape[1], device=runtime.device)
         return TableTeacher(network, logits, rows, runtime)
 
-    def training(self, settings: CellSettings, precision: str = "float32") -> Training:
+    def training(self, settings: CellSettings, precision: str, **options: Any) -> Training:
         """Seed 0 at its start; the process is prepared as the engine prepares it."""
-        runtime = self.runtime(precision)
+        runtime = self.runtime(precision, **options)
         runtime.prepare()
         material = self.material(settings.dataset, runtime)
         return Training(settings, 0, material, self.teacher(settings, runtime), runtime)
 
-    def steps(self, settings: CellSettings, precision: str = "float32", stage: int = 0) -> Steps:
-        return Steps(self.training(settings, precision), stage)
+    def steps(
+        self,
+        settings: CellSettings,
+        precision: str = "float32",
+        stage: int = 0,
+        compiled: bool = False,
+    ) -> Steps:
+        return Steps(self.training(settings, precision, compile=compiled), stage)
 
     def _pictures(self, dataset: DatasetSettings) -> tuple[Tensor, Tensor]:
         """Noise, uint8 [N, C, H, W], and labels, [N]."""

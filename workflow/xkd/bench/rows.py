@@ -8,7 +8,8 @@ from xkd import methods
 from xkd.bench import cells, peers
 from xkd.bench.ground import FULL, MLP, ORACLE, RESNET8, RESNET20, Ground
 from xkd.bench.measuring import PEER, Apart, Build, Effort, Figure, Target, compare, in_turns
-from xkd.bench.sides import engine, gathered, loaded, naive, ready
+from xkd.bench.sides import convolutions, engine, gathered, loaded, naive, products, ready
+from xkd.engine.runtime import has_compiler
 from xkd.settings import NetworkSettings
 
 HOW = (
@@ -89,6 +90,18 @@ def le_grad_mlp(ground: Ground) -> Sides:
     }
 
 
+def floor_convolutions(ground: Ground) -> Sides:
+    """How much of a step nobody can save without other convolutions."""
+    settings = ground.settings("ce", RESNET20)
+    return {PEER: convolutions(ground, settings), "resnet20": engine(ground, settings)}
+
+
+def floor_maps(ground: Ground) -> Sides:
+    """How much of LE(Grad) nobody can save without other matrix products."""
+    settings = ground.settings("le", MLP, explanation="grad")
+    return {PEER: products(ground, settings), "le_grad": engine(ground, settings)}
+
+
 def teacher_table(ground: Ground) -> Sides:
     """What a student pays for a teacher whose answers lie in a table."""
     sides = {PEER: "ce", "kd": "kd", "oracle": "oracle"}
@@ -102,6 +115,20 @@ def oracle_step(ground: Ground) -> Sides:
     settings = ground.settings("oracle", recipe=ORACLE)
     published = partial(peers.PublishedOracle, teacher=ground.network(settings, seed=99))
     return {PEER: ready(ground, settings, published), "table": engine(ground, settings)}
+
+
+def compiled(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
+    """What torch.compile gains, by precision; nothing can be said where it finds no compiler."""
+    if not has_compiler():
+        return {}
+    settings, figures = ground.settings("ce", RESNET20), {}
+    for precision, target in targets.items():
+        sides = {
+            PEER: engine(ground, settings, precision),
+            precision: engine(ground, settings, precision, compiled=True),
+        }
+        figures |= decide(ground.scale.effort, {precision: target}, sides)
+    return figures
 
 
 def every_method(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
@@ -183,6 +210,14 @@ ROWS = {
         contest(oracle_step),
         {"table": Target("Oracle step from the table, ResNet-8", "authors' step", "speed", 2)},
     ),
+    "floor_convolutions": Row(
+        contest(floor_convolutions),
+        {"resnet20": Target("ResNet-20 step", "its convolutions alone", "cost")},
+    ),
+    "floor_maps": Row(
+        contest(floor_maps),
+        {"le_grad": Target("LE(Grad) step, MLP", "the matrix products of its maps", "cost")},
+    ),
     "five_seeds": Row(
         cells.five_on_two_cores,
         {"procs": Target("five ResNet-8, two cores, wall", "in turn, two threads", "speed", 1.3)},
@@ -190,9 +225,14 @@ ROWS = {
     ),
     "memory": Row(
         cells.memory,
+        {"5": Target("five ResNet-20 on CIFAR-10", "all in memory", "memory", 3)},
+        slow=True,
+    ),
+    "compiled": Row(
+        compiled,
         {
-            "2": Target("five ResNet-20 on CIFAR-10", "two at a time", "memory", 3),
-            "5": Target("five ResNet-20 on CIFAR-10", "all at once", "memory"),
+            "float32": Target("ResNet-20 step, compiled", "the same as it is", "speed"),
+            "bf16": Target("ResNet-20 step, bf16, compiled", "the same as it is", "speed"),
         },
         slow=True,
     ),

@@ -5,9 +5,10 @@ in the process of the side.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from xkd.bench import peers
 from xkd.bench.ground import Ground
@@ -19,11 +20,15 @@ Source = Iterator[tuple[Tensor, Tensor]]
 
 
 def engine(
-    ground: Ground, settings: CellSettings, precision: str = "float32", stage: int = 0
+    ground: Ground,
+    settings: CellSettings,
+    precision: str = "float32",
+    stage: int = 0,
+    compiled: bool = False,
 ) -> Build:
     """A step of the engine, from the gathered batch to the update."""
     ground.warm(settings)
-    return partial(ground.steps, settings, precision, stage)
+    return partial(ground.steps, settings, precision, stage, compiled)
 
 
 def naive(
@@ -56,6 +61,40 @@ def loaded(ground: Ground, settings: CellSettings) -> Build:
     """Nothing but a batch from the loader."""
     ground.pictures(settings.dataset)
     return lambda: partial(next, _loaded(ground, settings))
+
+
+def convolutions(ground: Ground, settings: CellSettings) -> Build:
+    """Nothing but the convolutions of a residual network, there and back."""
+    ground.warm(settings)
+
+    def build() -> Step:
+        runtime = ground.runtime()
+        runtime.prepare()
+        network = ground.network(settings)
+        for name, module in list(network.named_modules()):
+            if isinstance(module, nn.BatchNorm2d | nn.ReLU):
+                network.set_submodule(name, nn.Identity())
+        network = runtime.place(network)
+        train = ground.material(settings.dataset, runtime).train
+        images, _ = train.batch(*next(iter(Stream(train, settings.recipe.batch, seed=0).epoch(1))))
+        return lambda: network(images).logits.sum().backward()
+
+    return build
+
+
+def products(ground: Ground, settings: CellSettings) -> Build:
+    """Nothing but the matrix products that the maps of LE(Grad) on a perceptron are made of."""
+
+    def build() -> Step:
+        ground.runtime().prepare()
+        network = ground.network(settings).requires_grad_(False)
+        rows = torch.randn(
+            settings.recipe.batch * settings.dataset.classes, network.classifier.in_features
+        )
+        layers = [layer.weight for layer in reversed(network.hidden)]
+        return lambda: reduce(torch.mm, layers, rows)
+
+    return build
 
 
 def _loaded(ground: Ground, settings: CellSettings) -> Source:

@@ -72,10 +72,10 @@ def train_cell(
             material = Material.of(settings, data, runtime, workers)
             teachers = Teachers(settings, layout, table, material, runtime, options)
             at_once = choice.at_once(len(missing), options)
-            _check_memory(settings, material, teachers, at_once, team.size)
             job = Job(
                 settings, missing, layout, material, teachers, runtime, options, fingerprints,
                 _card(settings, runtime, options, teachers), progress, stop, team,
+                in_memory=_check_memory(settings, material, teachers, at_once, team.size),
             )  # fmt: skip
             choice = backends.calibrated(choice, job)
             job.card["engine"] |= choice.describe()
@@ -143,11 +143,16 @@ def _left_to_do(
 
 def _check_memory(
     settings: CellSettings, material: Material, teachers: Teachers, at_once: int, processes: int
-) -> None:
+) -> int:
+    """How many seeds may be in memory, if more of them than `at_once` are begun.
+
+    Raises: Refused if not even these fit.
+    """
     taught = teachers(settings.seeds[0])
     shared = material.bytes + teachers.bytes
     needed = memory.estimate(settings, taught and taught.network, shared, processes)
     memory.require(settings, needed, at_once, teachers.runtime)
+    return max(at_once, memory.room(needed, teachers.runtime))
 
 
 def _card(

@@ -1,5 +1,6 @@
 """One cell's training job, and the training of one of its seeds from start to files."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ class Job:
     card:         circumstances, for the run cards
     team:         the processes that train it together; every one has a job like this
     kind:         of training
+    in_memory:    seeds that may be begun and not finished at the same time
+    turn:         called with the epochs that a seed has completed, before every other; it returns
+                  when the epoch may be trained
     """
 
     settings: CellSettings
@@ -54,6 +58,8 @@ class Job:
     stop: Stop
     team: Team = field(default_factory=Team)
     kind: Callable[..., Training] = Training
+    in_memory: int = sys.maxsize
+    turn: Callable[[int], None] = lambda epochs: None
 
     def checkpoints(self, seed: int) -> Checkpoints:
         path = self.layout.resume(Run(self.settings.cell, seed))
@@ -97,6 +103,7 @@ def train_seed(job: Job, seed: int) -> None:
     keeper = Keeper(job, training)
     try:
         while not training.finished:
+            job.turn(training.epoch)
             if training.plan is None:
                 training.begin_epoch()
             while training.position < len(training.batches):

@@ -1,5 +1,6 @@
 """How much memory a cell will take, worked out before it starts."""
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,12 @@ def require(settings: CellSettings, needed: Estimate, at_once: int, runtime: Run
         f"({_gib(needed.shared)} shared, {at_once} x {_gib(needed.seed)} for seeds trained at "
         f"once), {_gib(free)} is free; {remedy}"
     )
+
+
+def room(needed: Estimate, runtime: Runtime) -> int:
+    """Seeds that half of the memory at hand holds: the rest is for whoever else comes."""
+    free = available(runtime)
+    return sys.maxsize if free is None else int((free / 2 - needed.shared) // needed.seed)
 
 
 def available(runtime: Runtime) -> float | None:

@@ -22,9 +22,10 @@ class EngineOptions:
     backend:   loop (one seed after another), procs (one single-thread process per seed), graph
                (captured CUDA graphs, all seeds at once); auto chooses and says why
     precision: float32; tf32 (matrix units of NVIDIA cards); bf16 (autocast); float64 (for tests)
-    compile:   pass the student through torch.compile: 20-70 s at the start, then fewer ms a step
+    compile:   pass the student through torch.compile: 20-70 s at the start, and less work per step
+               where memory is the limit (`xkd bench` says how much); dropout draws otherwise then
     device:    auto takes CUDA where there is one
-    threads:   cores the whole cell may use; procs runs that many seeds at once
+    threads:   cores the whole cell may use; procs has that many seeds at work at a time
     threads_per_seed: more than 1 shortens a single large run, at the price of sums in another
                order: results then agree with those of one thread only up to rounding
     checkpoint_minutes: at most this much work is lost when a job is killed

@@ -34,6 +34,7 @@ class Lines:
     def __init__(self, cell: str) -> None:
         self.cell = cell
         self._spoke: dict[int, float] = {}
+        self._began: dict[int, tuple[float, int]] = {}  # when, with how many epochs completed
 
     def say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a log on a full disk is no reason to stop training
@@ -45,10 +46,12 @@ class Lines:
     def epoch(self, seed: int, place: Place, record: Record, seconds: float) -> None:
         """After every epoch: its line of the history, and how long it took."""
         now, left = time.monotonic(), place.epochs - place.epoch
+        began, before = self._began.setdefault(seed, (now - seconds, place.epoch - 1))
         if left and now - self._spoke.setdefault(seed, now) < QUIET_SECONDS:
             return
         self._spoke[seed] = now
-        rate, rest = place.images / seconds, duration(left * seconds)
+        pace = (now - began) / (place.epoch - before)  # waits for other seeds included
+        rate, rest = place.images / seconds, duration(left * pace)
         self.say(
             f"seed {seed}  epoch {place.epoch}/{place.epochs}  {scores(record)}  "
             f"{rate:.0f} images/s, {rest} left"

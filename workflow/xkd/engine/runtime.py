@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ class Runtime:
 
     @classmethod
     def of(cls, options: EngineOptions) -> "Runtime":
-        """Raises Refused when CUDA is asked for and absent, or a format does not fit the device."""
+        """Raises Refused for CUDA or a compiler that is absent, or a format that does not fit."""
         cuda = torch.cuda.is_available()
         wants_cuda = options.device == "cuda" or options.backend == "graph"
         if wants_cuda and not cuda:
@@ -40,6 +42,11 @@ class Runtime:
         on_cuda = cuda and options.device != "cpu" and options.backend != "procs"
         if options.precision == "tf32" and not on_cuda:
             raise Refused("engine precision 'tf32' needs CUDA; take float32 or bf16 on a CPU")
+        if options.compile and not has_compiler():
+            raise Refused(
+                f"engine compile: true needs a C++ compiler, and there is no '{compiler()}' here; "
+                "install g++, name another one in CXX, or take compile: false"
+            )
         device = torch.device("cuda", torch.cuda.current_device()) if on_cuda else "cpu"
         return cls(
             torch.device(device), options.precision, options.compile, options.threads_per_seed
@@ -93,6 +100,15 @@ class Runtime:
         if self.on_cuda:
             return torch.cuda.default_generators[self.device.index]
         return torch.default_generator
+
+
+def compiler() -> str:
+    """The C++ compiler that torch.compile calls."""
+    return os.environ.get("CXX", "g++")
+
+
+def has_compiler() -> bool:
+    return shutil.which(compiler()) is not None
 
 
 def keep_freed_memory() -> None:

@@ -81,7 +81,8 @@ def _backward_per_class(network: Network, images: Tensor) -> Tensor:
     """
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        scores = network(images).logits.sum(dim=0)  # [C]; images stay independent in evaluation
+        output = network.forward(images)  # as it is written: what compiled code saves serves once
+        scores = output.logits.sum(dim=0)  # [C]; images stay independent in evaluation
         maps = [
             torch.autograd.grad(score, images, retain_graph=True)[0] for score in scores.unbind()
         ]

@@ -26,7 +26,7 @@ class Choice(NamedTuple):
         return {"backend": self.name, "why": self.why}
 
     def at_once(self, seeds: int, options: EngineOptions) -> int:
-        """How many of the seeds are in memory at the same time."""
+        """How many of the seeds are at work at the same time."""
         few = {"loop": 1, "ddp": 1, "procs": min(seeds, options.threads)}
         return few.get(self.name, seeds)
 

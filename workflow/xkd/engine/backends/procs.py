@@ -1,13 +1,18 @@
-"""One single-thread process per seed, as many at once as there are threads; for CPUs.
+"""One single-thread process per seed, as many at work as there are threads; for CPUs.
+
+Seeds take turns of an epoch, those that are furthest behind first. So all end together, and no core
+idles while the last of five is trained. A process that waits for its turn keeps its memory.
 
 Processes are forked, so that images, teacher and table exist once in memory and nothing is imported
 again. A seed that fails, or whose process is killed, harms no other.
 """
 
+import contextlib
 import os
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -16,54 +21,104 @@ import torch
 
 from xkd.engine.job import Job, train_seed
 from xkd.engine.progress import Place, Record
-from xkd.engine.stopping import Stopped
+from xkd.engine.stopping import Stop, Stopped
 from xkd.errors import Refused
 
 AFFECTS_RESULTS = False
 STEP_SECONDS = 0.5  # between two reports of a process on its steps
+LOOK_SECONDS = 0.2  # between two looks of a waiting process for a reason to stop
 
 
 def train(job: Job) -> dict[int, str]:
     """Train the job's seeds. Returns: seed -> reason, of those that failed."""
     for seed in job.seeds:
         job.teacher(seed)  # in memory before the fork, and therefore once
-    waiting, running = deque(job.seeds), dict[Connection, tuple[int, ForkProcess]]()
-    failures: dict[int, str] = {}
-    job.stop.pass_on = lambda number: [process.terminate() for _, process in running.values()]
-    while running or (waiting and job.stop.requested is None):
-        while waiting and len(running) < job.options.threads and job.stop.requested is None:
-            seed = waiting.popleft()
-            connection, process = _start(job, seed)
-            running[connection] = seed, process
-        for connection in wait(list(running)):
-            seed, process = running[connection]
-            try:
-                kind, *content = connection.recv()
-            except EOFError:
-                process.join()
-                del running[connection]
-                if process.exitcode and job.stop.requested is None:
-                    failures.setdefault(seed, _explanation(seed, process.exitcode))
-                continue
-            if kind == "failed":
-                failures[seed] = content[0]
-                job.progress.say(content[0])
-            else:
-                getattr(job.progress, kind)(*content)
+    crew = Crew(job)
+    job.stop.pass_on = crew.terminate
+    while crew.workers or (crew.waiting and job.stop.requested is None):
+        if job.stop.requested is None:
+            crew.give_turns()
+        crew.listen()
     if job.stop.requested is not None:
         raise Stopped(job.stop.requested)
-    return failures
+    return crew.failures
 
 
-def _start(job: Job, seed: int) -> tuple[Connection, ForkProcess]:
-    context = get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_run, args=(job, seed, theirs, os.getpid()), name=f"seed{seed}"
-    )
-    process.start()
-    theirs.close()  # so that the end of the process is the end of the pipe
-    return ours, process
+@dataclass
+class Worker:
+    """The process of a seed, as its parent sees it. epochs: completed."""
+
+    seed: int
+    process: ForkProcess
+    epochs: int = 0
+    at_work: bool = True
+
+
+class Crew:
+    """All processes of a job.
+
+    Attributes:
+        waiting:  seeds that have no process yet
+        workers:  by the pipe to their process, until it ends
+        failures: seed -> reason
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.waiting = deque(job.seeds)
+        self.workers: dict[Connection, Worker] = {}
+        self.failures: dict[int, str] = {}
+
+    def give_turns(self) -> None:
+        """Set to work as many as there are threads: new processes first, then those behind."""
+        idle = self.job.options.threads - sum(w.at_work for w in self.workers.values())
+        for _ in range(idle):
+            resting = [pipe for pipe, worker in self.workers.items() if not worker.at_work]
+            if self.waiting and len(self.workers) < self.job.in_memory:
+                self._start(self.waiting.popleft())
+            elif resting:
+                pipe = min(resting, key=lambda pipe: self.workers[pipe].epochs)
+                self.workers[pipe].at_work = True
+                with contextlib.suppress(OSError):  # it has died; `listen` will find out
+                    pipe.send("go on")
+
+    def listen(self) -> None:
+        """Wait until a process says something or ends, and act on it."""
+        for pipe in wait(list(self.workers)):
+            worker = self.workers[pipe]
+            try:
+                kind, *content = pipe.recv()
+            except (EOFError, ConnectionError):
+                self._ended(self.workers.pop(pipe))
+                continue
+            if kind == "failed":
+                self.failures[worker.seed] = content[0]
+                self.job.progress.say(content[0])
+            elif kind == "turn":
+                worker.epochs, worker.at_work = content[0], False
+                if self.job.stop.requested is not None:
+                    worker.process.terminate()  # it was not there yet when the signal came
+            else:
+                getattr(self.job.progress, kind)(*content)
+
+    def terminate(self, number: int) -> None:
+        """Ask all of them to stop; from a signal's handler."""
+        for worker in list(self.workers.values()):
+            worker.process.terminate()
+
+    def _start(self, seed: int) -> None:
+        context = get_context("fork")
+        ours, theirs = context.Pipe()
+        arguments = self.job, seed, theirs, os.getpid()
+        process = context.Process(target=_run, args=arguments, name=f"seed{seed}")
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self.workers[ours] = Worker(seed, process)
+
+    def _ended(self, worker: Worker) -> None:
+        worker.process.join()
+        if worker.process.exitcode and self.job.stop.requested is None:
+            self.failures.setdefault(worker.seed, _explanation(worker))
 
 
 def _run(job: Job, seed: int, pipe: Connection, parent: int) -> None:
@@ -71,12 +126,22 @@ def _run(job: Job, seed: int, pipe: Connection, parent: int) -> None:
     job.stop.in_child(parent)
     torch.set_num_threads(job.runtime.threads)
     job.progress = Reporter(pipe)
+    job.turn = partial(_await_turn, pipe, job.stop)
     try:
         train_seed(job, seed)
     except Refused as problem:
         pipe.send(("failed", str(problem)))
     except Stopped:
         pass  # the parent knows
+
+
+def _await_turn(pipe: Connection, stop: Stop, epochs: int) -> None:
+    """Wait until another epoch may be trained, or there is reason to stop; epochs: completed."""
+    pipe.send(("turn", epochs))
+    while stop.requested is None:
+        if pipe.poll(LOOK_SECONDS):
+            pipe.recv()
+            return
 
 
 @dataclass
@@ -98,7 +163,8 @@ class Reporter:
         self.pipe.send(("epoch", seed, place, record, seconds))
 
 
-def _explanation(seed: int, status: int) -> str:
+def _explanation(worker: Worker) -> str:
+    seed, status = worker.seed, worker.process.exitcode
     if status > 0:
         return f"seed {seed}: its process failed (exit {status}); the log above says why"
     killed = " (the system does so when memory runs out)" if status == -9 else ""
