@@ -93,6 +93,20 @@ MISTAKES = {
         "experiments.le_table2=[{datasets: [mnist], networks: [mlp1024], methods: [le_gradcam]}]",
         "explains with Grad-CAM, which needs a network that averages",
     ),
+    "dropout where there is none": (
+        "experiments.le_table1="
+        "[{datasets: [cifar10], networks: [cnn8], methods: [dropout_printed]}]",
+        "sets 'dropout' of its network, and networks of family 'plane_cnn' have",
+    ),
+    "feature maps of a plain network": (
+        "experiments.le_table1="
+        "[{datasets: [cifar10], networks: [cnn8], methods: [hint], teachers: [resnet26]}]",
+        "compares feature maps of residual networks, and 'cnn8' is none; choose ResNets",
+    ),
+    "search without a hold-out": (
+        "datasets.digits.holdout=0",
+        "keeps none; set datasets.digits.holdout to some images of each class, say 1000",
+    ),
     "teacher of a teacherless method": ("teachers.same.teacher=same", "method 'ce_teacher' has"),
     "unbalanced hold-out": ("datasets.digits.holdout=201", "holdout: found 201, expected a mult"),
     "normalisation of other channels": ("datasets.digits.mean=[0.1, 0.2]", "found 2 values"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 import fake_cells
-from fake_cells import RECIPE, SMALL, STRIPES, cell, files, train
+from fake_cells import NARROW, RECIPE, SMALL, STRIPES, cell, files, train
 from xkd import methods
 from xkd.data.dataset import load
 from xkd.data.stream import Resident, Stream
@@ -93,6 +93,48 @@ def test_processes_agree_with_the_loop_bit_for_bit(layout):
         (layout.run(Run(settings.cell, seed)) / "run.yaml").unlink()
     train(settings, layout, backend="loop")
     assert [files(settings, layout, seed) for seed in settings.seeds] == by_procs
+
+
+def test_what_is_born_again_starts_afresh_and_other_students_where_plain_training_does(layout):
+    """At rate zero, weights stay what they were drawn."""
+    frozen = replace(RECIPE, lr=0.0)
+    plain = cell("ce", (0, 1), recipe=frozen)
+    taught = cell("kd", (0, 1), recipe=frozen, taught_by=0)  # by a network like itself
+    train(plain, layout)
+    train(taught, layout)
+    weights = {
+        (settings.cell.method, seed): load_network(
+            layout.run(Run(settings.cell, seed)), NARROW, STRIPES
+        ).conv1.weight
+        for settings in (plain, taught)
+        for seed in (0, 1)
+    }
+    assert not torch.equal(weights["kd", 0], weights["ce", 0])
+    assert torch.equal(weights["kd", 1], weights["ce", 1]), "its teacher had another seed"
+    later = cell("fitnet", taught_by=0)
+    assert later.draws_from(0) == taught.draws_from(0), "methods with the same teacher are paired"
+    assert cell("kd", taught_by=0, network=SMALL).draws_from(0) == 0
+
+
+def test_mutual_learning_leaves_both_networks_and_reports_the_first(layout):
+    settings = cell("dml", (0,))
+    train(settings, layout)
+    folder = layout.run(Run(settings.cell, 0))
+    card = yaml.safe_load((folder / "run.yaml").read_text())
+    assert {"weights-peer.safetensors", "predictions-peer.npz", "metrics-peer.json"} < set(
+        card["files"]
+    )
+    own, peer = (
+        load_file(folder / f"weights{end}.safetensors")["conv1.weight"] for end in ("", "-peer")
+    )
+    assert own.shape == peer.shape
+    assert not torch.equal(own, peer)
+    scores = json.loads((folder / "metrics-peer.json").read_text())
+    assert scores["top1"] > 0.25, "better than chance"
+    own_scores = json.loads((folder / "metrics.json").read_text())
+    assert scores.keys() - {"split"} < own_scores.keys()
+    manifest = json.loads(layout.manifest(settings.cell).read_text())["runs"]["0"]
+    assert manifest["metrics"] == own_scores
 
 
 def test_one_more_seed_trains_only_that_seed(layout):
@@ -229,7 +271,7 @@ def naive_training(settings, layout, steps):
     if settings.method.needs.kind != "nothing":
         run = layout.run(Run(settings.teacher.cell, 0))
         teacher = load_network(run, settings.teacher.network, STRIPES).double()
-    torch.manual_seed(0)
+    torch.manual_seed(settings.draws_from(0))
     # Channels last only because dropout draws its mask in the order of the memory.
     method = build_method(settings, teacher).double().to(memory_format=torch.channels_last).train()
     resident = Resident(data.images, data.labels, STRIPES)

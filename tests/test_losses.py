@@ -84,6 +84,15 @@ def test_soft_target_loss_is_zero_when_student_equals_teacher_up_to_a_constant()
     same(losses.soft_target_loss(a + 7, a, 4.0), 0.0)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_soft_target_loss_is_torchs_divergence_of_softened_answers(temperature):
+    a, z = logits(5, 7), logits(5, 7, seed=1)
+    softened = [(x / temperature).log_softmax(dim=1) for x in (a, z)]
+    found = losses.soft_target_loss(a, z, temperature)
+    expected = F.kl_div(*softened, reduction="batchmean", log_target=True)
+    same(found, temperature**2 * expected)
+
+
 def test_divergence_is_summed_over_classes_and_averaged_over_the_batch():
     a, z = logits(6, 5), logits(6, 5, seed=1)
     each = [losses.soft_target_loss(a[i : i + 1], z[i : i + 1], 4.0) for i in range(6)]

@@ -70,6 +70,15 @@ def test_fitnet_adds_a_hundred_times_the_mean_squared_distance_of_the_hint():
     same(total(method, outcome), CE + 100 * expected)
 
 
+def test_hint_starts_with_the_mean_squared_distance_of_the_second_stages_alone():
+    student, teacher = maps(10), maps(20)
+    method, batch = fixed("hint", A, Z, student, teacher)
+    method.regressor = nn.Identity()
+    expected = ((student[2] - teacher[2]) ** 2).sum() / student[2].numel()
+    same(total(method, method(batch, "hint")), expected)
+    same(total(method, method(batch, "train"), stage=1), KD + 0.1 * CE)
+
+
 @pytest.mark.parametrize("name", ["fitnet", "hint"])
 def test_the_regressor_is_a_pointwise_convolution_with_batch_norm_and_relu(name):
     method, _ = fixed(name, A, Z, maps(10), maps(20, channels=(1, 1, 3, 2)))

@@ -37,7 +37,7 @@ def test_ce_is_the_mean_negative_log_probability_of_the_labels():
 
 
 def test_dropout_is_ce_with_an_option_for_the_network():
-    assert methods.load("dropout").network_options({"rate": 0.25}) == {"dropout": 0.25}
+    assert methods.load("dropout").NETWORK == {"dropout": "rate"}
     method, batch = fixed("dropout", A, Z, rate=0.25)
     same(total(method, method(batch, "train")), CE)
 

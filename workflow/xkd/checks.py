@@ -6,7 +6,7 @@ from typing import Any
 from xkd import config as conf
 from xkd.errors import Refused, unknown
 from xkd.resolve import Resolver
-from xkd.settings import CellSettings, DatasetSettings
+from xkd.settings import CellSettings, DatasetSettings, NetworkSettings
 
 
 def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
@@ -129,25 +129,54 @@ def check_cell(settings: CellSettings, file: str) -> None:
     if options.get("warmup", 0) >= recipe.epochs:
         raise Refused(
             f"{where}: warmup: found {options['warmup']} epochs, expected fewer than the "
-            f"{recipe.epochs} of recipe {recipe.name}"
+            f"{recipe.epochs} of recipe {recipe.name}; lower methods.{method.name}.warmup or "
+            f"raise recipes.{recipe.name}.epochs"
         )
-    if (settings.search or settings.holdout) and not settings.dataset.holdout:
+    data = settings.dataset
+    if (settings.search or settings.holdout) and not data.holdout:
         raise Refused(
             f"{where}: method '{method.name}' searches on a hold-out split, and data set "
-            f"'{settings.dataset.name}' keeps none; set datasets.{settings.dataset.name}.holdout"
+            f"'{data.name}' keeps none; set datasets.{data.name}.holdout to some images of each "
+            f"class, say {100 * data.classes}"
         )
-    compares = method.needs.kind == "features"
+    _check_student(settings, where)
+    _check_explained_and_compared(settings, where)
+
+
+def _check_student(settings: CellSettings, where: str) -> None:
+    """Refuse a method that sets what the network does not have, such as a dropout rate."""
+    asked = conf.method_declaration(settings.method.uses)["NETWORK"]
+    offered = conf.family_declaration(settings.network.family)["OPTIONS"]
+    if missing := sorted(asked.keys() - offered.keys()):
+        raise Refused(
+            f"{where}: method '{settings.method.name}' sets '{missing[0]}' of its network, and "
+            f"networks of family '{settings.network.family}' have {', '.join(offered) or 'nothing'}"
+            " to set; choose another network or method"
+        )
+
+
+def _check_explained_and_compared(settings: CellSettings, where: str) -> None:
+    """Refuse Grad-CAM and comparisons of feature maps where there are no maps to take."""
+    options, method, network = settings.method.options, settings.method, settings.network
     explains = str(options.get("explanation", "")).startswith("gradcam")
-    if explains and options.get("spread") == "uniform":
-        explains = False  # the control asks for no explanation
-    networks = [settings.network] if explains or compares else []
-    if compares and settings.teacher:
-        networks.append(settings.teacher.network)
-    for network in networks:
-        if not conf.family_declaration(network.family)["POOLED_HEAD"]:
-            why = "compares feature maps" if compares else "explains with Grad-CAM"
+    explains = explains and options.get("spread") != "uniform"  # a control without explanations
+    if explains and not _pools(network):
+        raise Refused(
+            f"{where}: method '{method.name}' explains with Grad-CAM, which needs a network that "
+            f"averages its last feature map into the classifier; '{network.name}' does not; "
+            "choose a ResNet, or explanation: grad"
+        )
+    if method.needs.kind != "features":
+        return
+    for compared in (network, *([settings.teacher.network] if settings.teacher else ())):
+        if not _pools(compared):
             raise Refused(
-                f"{where}: method '{method.name}' {why}, which needs a network that averages its "
-                f"last feature map into the classifier; '{network.name}' does not; choose a "
-                "ResNet, or explanation: grad"
+                f"{where}: method '{method.name}' compares feature maps of residual networks, and "
+                f"'{compared.name}' is none; choose ResNets for student and teacher, or a method "
+                "that needs only logits"
             )
+
+
+def _pools(network: NetworkSettings) -> bool:
+    """Whether it averages its last feature map, as residual networks do."""
+    return conf.family_declaration(network.family)["POOLED_HEAD"]

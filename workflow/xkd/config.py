@@ -206,10 +206,10 @@ def known_modules(package: str) -> tuple[str, ...]:
 
 
 def method_declaration(uses: str) -> dict[str, Any]:
-    """OPTIONS, WEIGHTS and TEACHER of `xkd/methods/<uses>.py`, read from its syntax tree."""
+    """The literals that `xkd/methods/<uses>.py` declares, read from its syntax tree."""
     if uses not in known_modules("methods"):
         raise Refused(unknown("method file", uses, known_modules("methods")))
-    defaults = {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing"}
+    defaults = {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing", "NETWORK": {}}
     return {**defaults, **literals(f"xkd.methods.{uses}", "Method")}
 
 

@@ -1,5 +1,6 @@
 """Everything a cell needs to know, resolved from the config into plain values; imports no torch."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -175,6 +176,18 @@ class CellSettings:
         content = asdict(self)
         del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
         return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
+
+    def draws_from(self, seed: int) -> int:
+        """What a seed's initial weights, dropout and permutations are drawn from.
+
+        The seed itself, except for a student of a network like its own under the same seed: what is
+        born again starts afresh, not where its teacher did.
+        """
+        taught = self.teacher
+        if not taught or taught.network != self.network or taught.seed_for(seed) != seed:
+            return seed
+        text = f"seed {seed} after {taught.cell}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
 
     def with_option(self, option: str, value: float) -> "CellSettings":
         """The same cell with one option of its method, or factor of a loss term, decided."""

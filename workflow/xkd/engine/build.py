@@ -16,7 +16,7 @@ def build_method(settings: CellSettings, teacher: Network | None) -> BaseMethod:
     """
     chosen = methods.load(settings.method.uses)
     options = settings.method.options
-    extra = chosen.network_options(options)
+    extra = {theirs: options[ours] for theirs, ours in chosen.NETWORK.items()}
 
     def spawn() -> Network:
         return networks.build(settings.network, settings.dataset, **extra)

@@ -56,37 +56,45 @@ def fingerprint(
 def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None:
     """Weights, history, predictions and metrics; last of all the run card with their digests.
 
+    Networks that were trained beside the student leave theirs too, under names of their own.
+
     Args:
         card: fingerprint and circumstances, first in the card.
     Raises: Diverged, before anything is written, if the student's answers are not numbers.
     """
-    student = training.method.student
+    trained = {"": training.method.student}
+    trained |= {f"-{name}": network for name, network in training.method.others.items()}
     with training.runtime.autocast():
-        predictions = predict(student, training.material.score)
-    if not np.isfinite(predictions.logits).all():
+        answers = {end: predict(n, training.material.score) for end, n in trained.items()}
+    if not all(np.isfinite(predictions.logits).all() for predictions in answers.values()):
         raise Diverged(f"seed {training.seed}: the last step left weights that are not numbers")
     write_text(folder / "history.csv", table(training.history))
     seconds = [{"epoch": i, "seconds": s} for i, s in enumerate(training.seconds, start=1)]
     write_text(folder / "timing.csv", table(seconds))
-    _write_answers(student, predictions, folder, curve(training))
-    card = {**card, "seconds": round(sum(training.seconds), 3)}
-    _seal(folder, card, ("weights.safetensors", "history.csv", "predictions.npz", "metrics.json"))
+    files = ["history.csv"]
+    for end, network in trained.items():
+        more = {"split": training.material.score.name} if end else curve(training)
+        files += _write_answers(network, answers[end], folder, more, end)
+    _seal(folder, {**card, "seconds": round(sum(training.seconds), 3)}, files)
 
 
 def write_imported(
     network: Network, predictions: Predictions, folder: Path, card: Mapping[str, Any]
 ) -> None:
     """The same of weights that were trained elsewhere, so without a history."""
-    _write_answers(network, predictions, folder, {"split": "test"})
-    _seal(folder, card, ("weights.safetensors", "predictions.npz", "metrics.json"))
+    _seal(folder, card, _write_answers(network, predictions, folder, {"split": "test"}))
 
 
 def _write_answers(
-    network: Network, predictions: Predictions, folder: Path, more: Mapping[str, Any]
-) -> None:
-    save_network(network, folder / "weights.safetensors")
-    save_predictions(predictions, folder / "predictions.npz")
-    write_json(folder / "metrics.json", {**metrics(predictions), **more})
+    network: Network, predictions: Predictions, folder: Path, more: Mapping[str, Any], end: str = ""
+) -> list[str]:
+    """Weights, predictions and metrics, in files whose names end in `end`. Returns: these names."""
+    names = [f"weights{end}.safetensors", f"predictions{end}.npz", f"metrics{end}.json"]
+    weights, answers, scores = names
+    save_network(network, folder / weights)
+    save_predictions(predictions, folder / answers)
+    write_json(folder / scores, {**metrics(predictions), **more})
+    return names
 
 
 def _seal(folder: Path, card: Mapping[str, Any], files: Sequence[str]) -> None:

@@ -45,7 +45,7 @@ class Training:
         teacher: TeacherSource | None,
         runtime: Runtime,
     ) -> None:
-        torch.manual_seed(seed)
+        torch.manual_seed(settings.draws_from(seed))
         self.settings, self.seed, self.runtime = settings, seed, runtime
         self.material, self.teacher = material, teacher
         self.method = runtime.place(build_method(settings, teacher and teacher.network))

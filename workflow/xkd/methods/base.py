@@ -100,6 +100,8 @@ class BaseMethod(nn.Module):
     #: What it asks of a teacher: "nothing", "logits" (may come from a table) or "features".
     #: With an option `gamma`, the logits are those of the reinforced images.
     TEACHER: ClassVar[str] = "nothing"
+    #: Option of the student's network, such as a dropout rate -> the option of the method it takes.
+    NETWORK: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
@@ -113,9 +115,9 @@ class BaseMethod(nn.Module):
         if self.TEACHER == "features":
             self._require_feature_maps(surroundings)
 
-    @classmethod
-    def network_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Extra options for the student's `networks.build`, such as a dropout rate."""
+    @property
+    def others(self) -> dict[str, Network]:
+        """Networks that are trained beside the student, by the names that their files will bear."""
         return {}
 
     def stages(self, recipe: Recipe) -> list[Stage]:

@@ -4,7 +4,8 @@
 
 λ, the weight of `kl`, is 0.1 in LE and 1 in the original; T = 1. Either network takes the other's
 predictions as constants, so the sum trains each by its own loss. Both predict before either is
-updated (A30). The student is network 1; network 2 starts from an initialisation of its own.
+updated (A30). The student is network 1, which is reported; network 2 starts from an initialisation
+of its own, and leaves the same files, named `-peer`.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ class Method(BaseMethod):
     ) -> None:
         super().__init__(student, surroundings, options)
         self.peer = surroundings.spawn()
+
+    @property
+    def others(self) -> dict[str, Network]:
+        return {"peer": self.peer}
 
     def forward(self, batch: Batch, stage: str) -> Outcome:
         own, peer = (network(batch.images).logits for network in (self.student, self.peer))

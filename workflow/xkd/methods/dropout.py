@@ -4,8 +4,7 @@ LE, §5.1, drops neurons of the last layer of each block-layer: the network drop
 its stage outputs, or of its hidden layers (A29).
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from xkd.methods import ce
 
@@ -22,7 +21,4 @@ class Method(ce.Method):
     }
     WEIGHTS: ClassVar = {"ce": 1.0}
     TEACHER: ClassVar = "nothing"
-
-    @classmethod
-    def network_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        return {"dropout": options["rate"]}
+    NETWORK: ClassVar = {"dropout": "rate"}
