@@ -234,7 +234,7 @@ def test_a_checkpoint_of_other_code_or_settings_is_set_aside_not_used(tmp_path):
     lines = []
     other = Checkpoints(kept.path, "a-c", lines.append)
     assert other.load() is None
-    assert "it belongs to code or settings a-b, now a-c" in lines[0]
+    assert "it belongs to code, settings or device a-b, now a-c" in lines[0]
     aside = kept.path.with_name("seed0.pt.stale")
     assert checkpoint.read(aside)["epoch"] == 2, "nothing is thrown away"
 

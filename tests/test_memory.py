@@ -60,5 +60,37 @@ def test_a_cell_that_fits_or_an_unknown_limit_is_let_through(monkeypatch):
         require(cell(), Estimate(0.5e9, 1e9), 5, RUNTIME)
 
 
+@pytest.mark.parametrize("version", memory.CGROUPS, ids=("version 2", "version 1"))
+def test_limits_of_jobs_and_containers_count_on_every_level(tmp_path, monkeypatch, version):
+    """Of 4 GB in the outer group 3.5 are used, of which 3 are copies of files."""
+    own = tmp_path / "own"
+    own.write_text(
+        f"7:pids:/elsewhere\n{'' if '::' in version.marker else '3:'}"
+        f"{version.marker}{'' if '::' in version.marker else ':'}/job/step\n"
+    )
+    root = tmp_path / "root"
+    (root / "job/step").mkdir(parents=True)
+    for group, limit, used, files in (
+        ("job", "4e9", "3.5e9", "3e9"),
+        ("job/step", "9e9", "1e9", "0"),
+    ):
+        (root / group / version.limit).write_text(f"{limit}\n")
+        (root / group / version.used).write_text(f"{used}\n")
+        (root / group / "memory.stat").write_text(f"anon 5\n{version.files} {files}\n")
+    monkeypatch.setattr(memory, "OWN_CGROUPS", own)
+    monkeypatch.setattr(memory, "CGROUPS", (version._replace(root=root),))
+    monkeypatch.setattr(memory, "_meminfo", lambda: 64e9)
+    assert memory.available(RUNTIME) == 4e9 - 3.5e9 + 3e9
+    (root / "job" / version.limit).write_text("max\n")
+    assert memory.available(RUNTIME) == 8e9
+
+
+def test_seeds_begin_as_long_as_half_of_the_memory_holds_them(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda runtime: 9e9)
+    assert memory.room(Estimate(0.5e9, 1e9), RUNTIME) == 4
+    monkeypatch.setattr(memory, "available", lambda runtime: None)
+    assert memory.room(Estimate(0.5e9, 1e9), RUNTIME) > 1000
+
+
 def test_free_memory_is_known_on_linux():
     assert 1e8 < memory.available(RUNTIME) < 1e14

@@ -1,17 +1,23 @@
 """Seeds that outnumber the cores take turns of an epoch."""
 
+import errno
 import os
 import signal
 import time
 from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
 from fake_cells import cell, files, prepared, train
 from xkd.engine import cell as engine_cell
-from xkd.engine.job import Job
+from xkd.engine import progress
+from xkd.engine.backends import procs
+from xkd.engine.job import Job, Keeper
 from xkd.engine.stopping import RESUMABLE
 from xkd.engine.training import Training
+from xkd.errors import Refused
 from xkd.runs import Layout, Run
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -120,3 +126,105 @@ def test_a_signal_reaches_seeds_that_wait_for_their_turn(layout, told, monkeypat
     os.symlink(layout.root / "data", whole.root / "data")
     train(settings, whole, backend="loop")
     assert [files(settings, whole, seed) for seed in SEEDS] == continued
+
+
+def children() -> set[int]:
+    pid = os.getpid()
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def test_where_the_system_starts_no_more_processes_seeds_wait_for_those_there_are(
+    layout, monkeypatch, capfd
+):
+    fork, forks = os.fork, []
+
+    def scarce():
+        forks.append(None)
+        if len(forks) == 3:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return fork()
+
+    settings = cell(seeds=SEEDS)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", scarce)
+        assert train(settings, layout, backend="procs", threads=2) == 0
+    assert "no room for another process" in capfd.readouterr().err
+    assert all((layout.run(Run(settings.cell, seed)) / "run.yaml").exists() for seed in SEEDS)
+
+
+def test_not_even_one_process_is_one_line(layout, monkeypatch):
+    def none():
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", none)
+        with pytest.raises(Refused, match="no process can be started for seed 0"):
+            train(cell(seeds=SEEDS), layout, backend="procs", threads=2)
+
+
+def test_whatever_breaks_in_the_parent_leaves_no_process_behind(layout, monkeypatch):
+    before = children()
+
+    def broken(*event):
+        raise RuntimeError("progress broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Lines, "epoch", broken)
+        with pytest.raises(RuntimeError, match="progress broke"):
+            train(cell(seeds=SEEDS), layout, backend="procs", threads=2)
+    assert children() <= before
+
+
+def test_a_process_that_somebody_else_stops_is_no_success(layout, told, monkeypatch):
+    settings = cell("dropout", SEEDS)
+    train_seed = procs.train_seed
+
+    def stopped(job, seed):
+        if seed == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        train_seed(job, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(procs, "train_seed", stopped)
+        with pytest.raises(Refused, match=r"1 of 5 seeds failed.*seed 3: .* asked to stop"):
+            train(settings, layout, backend="procs", threads=2)
+    assert train(settings, layout, backend="procs", threads=2) == 0
+
+
+def test_seeds_may_have_several_threads_each(layout):
+    """A process forked after work on two threads would wait for the second for ever."""
+    settings = cell(seeds=(0, 1))
+    process = get_context("spawn").Process(
+        target=train,
+        args=(settings, layout),
+        kwargs={"backend": "procs", "threads": 2, "threads_per_seed": 2},
+    )
+    process.start()
+    process.join(60)
+    if process.is_alive():
+        process.kill()
+    assert process.exitcode == 0
+
+
+def test_waiting_for_a_turn_is_no_time_of_training(layout, monkeypatch):
+    """Nor after a stop in mid-epoch."""
+    settings, waits = cell("dropout", (0,)), 0.4
+    after_step, job_of, steps = Keeper.after_step, Job.__init__, []
+
+    def press(keeper):
+        steps.append(None)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        after_step(keeper)
+
+    def patient(self, *arguments, **options):
+        job_of(self, *arguments, **options)
+        self.turn = lambda epochs: time.sleep(waits)
+
+    monkeypatch.setattr(Keeper, "after_step", press)
+    monkeypatch.setattr(Job, "__init__", patient)
+    assert train(settings, layout) == RESUMABLE
+    assert train(settings, layout) == 0
+    timing = (layout.run(Run(settings.cell, 0)) / "timing.csv").read_text().splitlines()[1:]
+    assert len(timing) == settings.recipe.epochs
+    assert all(float(line.split(",")[1]) < waits for line in timing)

@@ -5,6 +5,7 @@ Verbs parse, call and print; everything else lives in the modules they call, imp
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     if settings.teacher:
         for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
             _trained(settings.teacher.cell.run(seed), plan, asked)
-    return train_cell(
+    status = train_cell(
         settings,
         data=layout.data(settings.dataset.name),
         layout=layout,
@@ -98,6 +99,9 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
             {**plan.config["engine"], "threads": asked.threads, "device": asked.device}
         ),
     )
+    if status:  # a second signal, while Python ends, must not make another status of it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return status
 
 
 def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:

@@ -60,7 +60,7 @@ def train_cell(
         Stop() as stop,
     ):
         runtime = Runtime.of(options)
-        known = settings, data, layout, code, options.precision, team.size
+        known = settings, data, layout, code, options.arithmetic, team.size
         fingerprints, missing = team.told(_left_to_do(*known) if team.leads else ({}, []))
         if kept := len(settings.seeds) - len(missing):
             progress.say(f"{kept} of {len(settings.seeds)} seeds are complete and stay as they are")
@@ -119,7 +119,7 @@ def _train(job: Job, choice: Choice) -> None:
 
 
 def _left_to_do(
-    settings: CellSettings, data: Path, layout: Layout, code: str, precision: str, processes: int
+    settings: CellSettings, data: Path, layout: Layout, code: str, arithmetic: str, processes: int
 ) -> tuple[dict[int, str], list[int]]:
     """Fingerprints per seed, and the seeds that are not complete.
 
@@ -132,7 +132,7 @@ def _left_to_do(
         if settings.teacher is not None:
             run = Run(settings.teacher.cell, settings.teacher.seed_for(seed))
             teacher = weights_digest(layout.run(run))
-        found[seed] = outputs.fingerprint(settings, code, digest, teacher, precision, processes)
+        found[seed] = outputs.fingerprint(settings, code, digest, teacher, arithmetic, processes)
     missing = [
         seed
         for seed, expected in found.items()

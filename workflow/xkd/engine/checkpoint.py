@@ -26,7 +26,7 @@ class Checkpoints:
 
     Args:
         path: of the newest; the older one adds `.previous`.
-        fingerprint: of the code and settings that the run is trained with.
+        fingerprint: of the code and settings that the run is trained with, and where.
         say: receives one line whenever a file is not used as it was found.
     """
 
@@ -65,7 +65,8 @@ class Checkpoints:
             self._set_aside(
                 path,
                 "stale",
-                f"it belongs to code or settings {state['fingerprint']}, now {self.fingerprint}",
+                f"it belongs to code, settings or device {state['fingerprint']}, now "
+                f"{self.fingerprint}",
             )
         return None
 

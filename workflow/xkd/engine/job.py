@@ -63,7 +63,9 @@ class Job:
 
     def checkpoints(self, seed: int) -> Checkpoints:
         path = self.layout.resume(Run(self.settings.cell, seed))
-        return Checkpoints(path, self.fingerprints[seed], self.progress.say)
+        # Random numbers of one kind of device cannot be continued on another.
+        whose = f"{self.fingerprints[seed]} on {self.runtime.device.type}"
+        return Checkpoints(path, whose, self.progress.say)
 
     def fresh(self, seed: int) -> Training:
         """A seed at its start."""
@@ -104,8 +106,11 @@ def train_seed(job: Job, seed: int) -> None:
     try:
         while not training.finished:
             job.turn(training.epoch)
+            keeper.before_epoch()
             if training.plan is None:
                 training.begin_epoch()
+            else:
+                training.start_clock()
             while training.position < len(training.batches):
                 training.advance()
                 keeper.after_step()
@@ -125,6 +130,13 @@ class Keeper:
         self.period = 60 * job.options.checkpoint_minutes
         self.saved = time.monotonic()
         self.good = training.epoch  # epochs in the last checkpoint
+
+    def before_epoch(self) -> None:
+        """Raises Stopped, with a checkpoint of all that was trained, when a signal has come."""
+        if (signal := self.job.asked_to_stop()) is not None:
+            if self.training.epoch > self.good:
+                self.save()
+            raise Stopped(signal)
 
     def after_step(self) -> None:
         """Raises Stopped, with a checkpoint left, when a signal has come."""

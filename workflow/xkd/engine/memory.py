@@ -19,6 +19,32 @@ PROCESS = 400e6  # Python and torch themselves
 PROBE = 4  # images whose activations are counted
 
 
+class Cgroup(NamedTuple):
+    """Where a version of control groups keeps limit, use, and use for copies of files; bytes.
+
+    marker: in the line of /proc/self/cgroup that names the process's group
+    """
+
+    marker: str
+    root: Path
+    limit: str
+    used: str
+    files: str
+
+
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUPS = (
+    Cgroup("0::", Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    Cgroup(
+        "memory",
+        Path("/sys/fs/cgroup/memory"),
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+
+
 class Estimate(NamedTuple):
     """Bytes. shared: data, table, libraries; seed: weights, momentum, activations of one seed."""
 
@@ -106,22 +132,38 @@ def _meminfo() -> float | None:
 
 
 def _cgroups() -> list[float]:
-    """What is left of the limits that a container or a SLURM job sets; cgroup version 2."""
-    root, left = Path("/sys/fs/cgroup"), []
-    try:
-        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").split("0::/")[1].strip()
-    except (OSError, IndexError):
-        return []
-    folder = root / own
-    for group in (folder, *folder.parents):
-        try:
-            limit = (group / "memory.max").read_text(encoding="ascii").strip()
-            if limit != "max":
-                used = (group / "memory.current").read_text(encoding="ascii")
-                left.append(float(limit) - float(used))
-        except (OSError, ValueError):
-            continue
+    """What is left of the limits that a container or a SLURM job sets, on every level.
+
+    Copies of files, which the system drops when memory runs short, count as free.
+    """
+    left = []
+    for version in CGROUPS:
+        for group in _own_groups(version):
+            try:
+                limit = (group / version.limit).read_text(encoding="ascii").strip()
+                if limit != "max":
+                    used = float((group / version.used).read_text(encoding="ascii"))
+                    left.append(float(limit) - used + _droppable(group, version))
+            except (OSError, ValueError):
+                continue
     return left
+
+
+def _own_groups(version: Cgroup) -> list[Path]:
+    """The folder of this process's group, and of all groups around it."""
+    try:
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+        own = next(line for line in lines if version.marker in line.partition("/")[0])
+    except (OSError, StopIteration):
+        return []
+    root = version.root
+    folder = root / own.partition("/")[2]
+    return [group for group in (folder, *folder.parents) if group.is_relative_to(root)]
+
+
+def _droppable(group: Path, version: Cgroup) -> float:
+    lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+    return float(dict(line.split() for line in lines).get(version.files, 0))
 
 
 def _gib(size: float) -> str:

@@ -63,6 +63,11 @@ class EngineOptions:
                 "epoch) or more"
             )
 
+    @property
+    def arithmetic(self) -> str:
+        """What of the options changes a run's bits: part of its fingerprint."""
+        return f"{self.precision}, compiled" if self.compile else self.precision
+
     @classmethod
     def of(cls, given: dict[str, Any]) -> "EngineOptions":
         """From the config's `engine` section. Raises Refused for an option that does not exist."""

@@ -37,7 +37,7 @@ def fingerprint(
     code: str,
     data: str,
     teacher: str | None,
-    precision: str,
+    arithmetic: str,
     processes: int = 1,
 ) -> str:
     """`<code>-<settings>`: two runs with the same fingerprint and seed have the same weights.
@@ -45,9 +45,10 @@ def fingerprint(
     Args:
         code: digest of the source that trains; data: of the prepared data set.
         teacher: digest of the teacher's weights.
+        arithmetic: of the engine's options.
         processes: among which every batch is shared; each has batch statistics of its own.
     """
-    content = [settings.slice(), data, teacher, precision]
+    content = [settings.slice(), data, teacher, arithmetic]
     content += [processes] if processes > 1 else []
     text = json.dumps(content, sort_keys=True)
     return f"{code}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -66,8 +66,12 @@ class Runtime:
         return torch.cuda.get_device_name(self.device) if self.on_cuda else "cpu"
 
     def prepare(self) -> None:
-        """Settings of the whole process. Call once, before anything is computed."""
-        torch.set_num_threads(self.threads)
+        """Settings of the whole process. Call once, before anything is computed.
+
+        One thread to begin with: a process that is forked after work on several waits for ever for
+        threads that it does not have. Whoever trains takes `threads`.
+        """
+        torch.set_num_threads(1)
         # A unit that died leaves its momentum decaying into denormals, far slower to add.
         torch.set_flush_denormal(True)
         keep_freed_memory()

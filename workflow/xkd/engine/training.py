@@ -64,6 +64,8 @@ class Training:
         # Captured steps read rate and factors from the device; a CPU is quicker with a number.
         self.rate = torch.zeros((), device=runtime.device) if runtime.on_cuda else None
         self.terms: list[str] = []
+        # Factors of every set of terms, each in one place as long as captured steps may read it.
+        self.places: dict[tuple[str, ...], Tensor] = {}
         self._entered: int | None = None  # the stage that `optimiser` belongs to
         self._spent = 0.0  # seconds of the epoch under way before this process
 
@@ -92,16 +94,19 @@ class Training:
         self.material.train.expect(self.batches[position:])
         self.rows, self.position = [], position
         self.method.train()
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """From here on, time counts as that of the epoch under way."""
         self._began = time.monotonic()
 
     def _set(self, turn: Turn) -> None:
         """Learning rate and factors of the loss terms; in place where they are on the device."""
         self.optimiser.rate = turn.lr if self.rate is None else self.rate.fill_(turn.lr)
         factors = torch.tensor(list(turn.weights.values()), dtype=self.runtime.dtype)
-        if self.terms != list(turn.weights):
-            self.terms = list(turn.weights)
-            self.factors = torch.empty_like(factors, device=self.runtime.device)
-        self.factors.copy_(factors)
+        self.terms = list(turn.weights)
+        place = torch.empty_like(factors, device=self.runtime.device)
+        self.factors = self.places.setdefault(tuple(self.terms), place).copy_(factors)
 
     def enter_stage(self) -> None:
         """A fresh optimiser; under the cell's recipe it takes over the momentum so far."""

@@ -12,6 +12,20 @@ class Uncapturable(Exception):
     """A step does something that a CUDA graph cannot hold."""
 
 
+class Captured:
+    """A graph, with the body that it was captured from: what that refers to must stay in memory.
+
+    A graph remembers addresses. Where the only reference to a tensor was the body's own, its memory
+    would be given away, and every replay would read what somebody else writes there.
+    """
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, body: Callable[[], None]) -> None:
+        self.graph, self.body = graph, body
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
 class Cuda:
     """One device."""
 
@@ -47,7 +61,7 @@ class Cuda:
         stream: torch.cuda.Stream,
         pool: object,
         generator: torch.Generator,
-    ) -> torch.cuda.CUDAGraph:
+    ) -> Captured:
         """Record what the body launches; random numbers come from the generator at every replay.
 
         Raises: Uncapturable, with the reason, if the body cannot be recorded.
@@ -62,9 +76,10 @@ class Cuda:
             raise
         except RuntimeError as problem:
             torch.cuda.synchronize(self.device)
+            cause = problem.__context__ or problem  # ending a broken capture raises once more
             raise Uncapturable(
-                f"a step cannot be captured as a CUDA graph ({str(problem).splitlines()[0]})"
+                f"a step cannot be captured as a CUDA graph ({str(cause).splitlines()[0]})"
             ) from problem
         finally:
             self.default.graphsafe_set_state(usual)
-        return graph
+        return Captured(graph, body)

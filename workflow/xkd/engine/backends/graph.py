@@ -39,14 +39,15 @@ def train(job: Job) -> dict[int, str]:
     try:
         while seats:
             seats = _one_epoch(job, seats, failures)
+        return failures
     except Uncapturable as problem:
-        job.progress.say(f"{problem}; steps run one by one instead")
-        job.card["engine"] |= Choice("loop", str(problem)).describe()
-        for seat in seats:
-            seat.save()
+        why = str(problem)
         job.seeds = [seat.training.seed for seat in seats]
-        failures |= loop.train(job)
-    return failures
+        while seats:
+            seats.pop(0).save()  # and give its memory back
+    job.progress.say(f"{why}; steps run one by one instead")
+    job.card["engine"] |= Choice("loop", why).describe()
+    return failures | loop.train(job)
 
 
 def _one_epoch(job: Job, seats: list["Seat"], failures: dict[int, str]) -> list["Seat"]:
@@ -97,7 +98,6 @@ class Seat:
         self.training.generator = self.generator = cuda.generator()
         job.resume(self.training)
         self.keeper = Keeper(job, self.training)
-        self.stream, self.pool = cuda.stream(), cuda.pool()
         index = job.material.rows
         self.index, self.view = torch.zeros_like(index), torch.zeros_like(index)
         self.at = torch.zeros(1, dtype=torch.int64, device=index.device)  # the next step
@@ -108,6 +108,7 @@ class Seat:
         self.scoring: Replayable | None = None
         self.optimiser: Sgd | None = None  # that the graphs update with
         self.live = False  # whether the epoch's meters are here, not yet in the training
+        self.stream, self.pool = cuda.stream(), cuda.pool()  # after all that was launched above
 
     @property
     def steps_left(self) -> int:

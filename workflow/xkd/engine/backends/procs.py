@@ -9,6 +9,8 @@ again. A seed that fails, or whose process is killed, harms no other.
 
 import contextlib
 import os
+import signal
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ import torch
 
 from xkd.engine.job import Job, train_seed
 from xkd.engine.progress import Place, Record
-from xkd.engine.stopping import Stop, Stopped
+from xkd.engine.stopping import RESUMABLE, Stop, Stopped
 from xkd.errors import Refused
 
 AFFECTS_RESULTS = False
@@ -35,10 +37,13 @@ def train(job: Job) -> dict[int, str]:
         job.teacher(seed)  # in memory before the fork, and therefore once
     crew = Crew(job)
     job.stop.pass_on = crew.terminate
-    while crew.workers or (crew.waiting and job.stop.requested is None):
-        if job.stop.requested is None:
-            crew.give_turns()
-        crew.listen()
+    try:
+        while crew.workers or (crew.waiting and job.stop.requested is None):
+            if job.stop.requested is None:
+                crew.give_turns()
+            crew.listen()
+    finally:
+        crew.dismiss()
     if job.stop.requested is not None:
         raise Stopped(job.stop.requested)
     return crew.failures
@@ -75,7 +80,7 @@ class Crew:
         for _ in range(idle):
             resting = [pipe for pipe, worker in self.workers.items() if not worker.at_work]
             if self.waiting and len(self.workers) < self.job.in_memory:
-                self._start(self.waiting.popleft())
+                self._start(self.waiting[0])
             elif resting:
                 pipe = min(resting, key=lambda pipe: self.workers[pipe].epochs)
                 self.workers[pipe].at_work = True
@@ -88,7 +93,7 @@ class Crew:
             worker = self.workers[pipe]
             try:
                 kind, *content = pipe.recv()
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):  # also in the midst of a message
                 self._ended(self.workers.pop(pipe))
                 continue
             if kind == "failed":
@@ -106,13 +111,32 @@ class Crew:
         for worker in list(self.workers.values()):
             worker.process.terminate()
 
+    def dismiss(self) -> None:
+        """Nobody is left behind, whatever happened; those who still work leave a checkpoint."""
+        self.terminate(signal.SIGTERM)
+        for worker in self.workers.values():
+            worker.process.join()
+
     def _start(self, seed: int) -> None:
+        """In a new process, or, if the system has no room for one, after another has ended.
+
+        Raises: Refused if it has not even room for one.
+        """
         context = get_context("fork")
         ours, theirs = context.Pipe()
         arguments = self.job, seed, theirs, os.getpid()
         process = context.Process(target=_run, args=arguments, name=f"seed{seed}")
-        process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        try:
+            process.start()
+        except OSError as problem:
+            if not self.workers:
+                raise Refused(f"no process can be started for seed {seed}: {problem}") from None
+            self.job.in_memory = len(self.workers)
+            self.job.progress.say(f"no room for another process ({problem}); seed {seed} waits")
+            return
+        finally:
+            theirs.close()  # so that the end of the process is the end of the pipe
+        self.waiting.popleft()
         self.workers[ours] = Worker(seed, process)
 
     def _ended(self, worker: Worker) -> None:
@@ -132,7 +156,7 @@ def _run(job: Job, seed: int, pipe: Connection, parent: int) -> None:
     except Refused as problem:
         pipe.send(("failed", str(problem)))
     except Stopped:
-        pass  # the parent knows
+        sys.exit(RESUMABLE)
 
 
 def _await_turn(pipe: Connection, stop: Stop, epochs: int) -> None:
@@ -165,6 +189,8 @@ class Reporter:
 
 def _explanation(worker: Worker) -> str:
     seed, status = worker.seed, worker.process.exitcode
+    if status == RESUMABLE:
+        return f"seed {seed}: its process was asked to stop; the same command continues"
     if status > 0:
         return f"seed {seed}: its process failed (exit {status}); the log above says why"
     killed = " (the system does so when memory runs out)" if status == -9 else ""
