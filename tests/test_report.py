@@ -383,6 +383,17 @@ def test_remarks_on_printed_values_name_the_cells_they_are_about():
     assert note.startswith("Published KD (ResNet14); Hint, AT+KD, FSP+KD, TAKD: ")
 
 
+@pytest.mark.parametrize("scale", ["paper", "demo"])
+def test_a_cell_that_print_calls_inapplicable_stays_so_and_says_why(scale):
+    table = build("le_table6", six_methods(), scale)
+    block = table.blocks[0 if scale == "paper" else -1]
+    shown = dict(zip(block.columns, cells(block, "MLP1024", "published"), strict=True))
+    assert shown["LE(Grad-CAM)"] == "n/a"
+    assert "Published LE(Grad-CAM) (MNIST): not applicable (Grad-CAM needs a conv layer)." in (
+        table.notes
+    )
+
+
 def test_notes_of_the_item_and_of_mixed_code_are_shown():
     frame = runs(TABLE2).assign(fingerprint=lambda t: t.seed.map({0: "old-1"}).fillna("new-1"))
     notes = build("le_table2", frame, note=["First.", "Second."]).notes

@@ -136,9 +136,10 @@ def _values(
     scores = [number * metric.better for number in rounded if number is not None]
     best = max(scores) if metric.better and len(scores) > 1 else None
     cells = []
-    for record, number in zip(shown, rounded, strict=True):
+    for asked, record, number in zip(records, shown, rounded, strict=True):
         if record is None:
-            cells.append(Cell())
+            other = asked.printed if value == "published" and asked is not None else ""
+            cells.append(Cell(other or MISSING))
             continue
         text = f"{number:.{metric.decimals}f}" if value == "mean" else record.printed
         if not pd.isna(record[spread]):

@@ -161,7 +161,7 @@ def _only_published(sections: Iterable[Section]) -> list[Section]:
     """The printed numbers once (they are the same under last and best epoch), in blocks apart."""
     apart = []
     for section in sections:
-        frame = section.frame[section.frame.published.notna()]
+        frame = section.frame[section.frame.printed != ""]
         frame = frame.assign(n=0, mean=np.nan, std=np.nan, difference=np.nan, reproduced=None)
         if len(frame) and not frame.metric.iloc[0].startswith("best_"):
             title = f"{SEPARATE}: {section.title}" if apart else SEPARATE
