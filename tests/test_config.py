@@ -86,6 +86,10 @@ MISTAKES = {
         "experiments.le_table2=[{datasets: [cifar10], networks: [resnet14], methods: [kd_equal]}]",
         "method 'kd_equal' needs a teacher",
     ),
+    "published as nobody": (
+        "methods.dropout_printed.published_as=dropuot",
+        "methods.dropout_printed.published_as: unknown method 'dropuot'; did you mean 'dropout'?",
+    ),
     "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
     "late milestone": ("recipes.r_res.milestones=[99]", "milestones: found 99, expected less than"),
     "warm-up longer than training": ("methods.le_gradcam.warmup=200", "warmup: found 200 epochs"),

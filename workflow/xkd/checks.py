@@ -23,6 +23,9 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     for name, entry in config["methods"].items():
         resolver.declaration(name)
         _check_lookups(resolver, entry, "methods", name)
+        if "published_as" in entry:
+            where = ("methods", name, "published_as")
+            resolver.known("method", entry["published_as"], config["methods"], *where)
     for name in config.get("class_pairs", {}):
         resolver.known("data set", name, config["datasets"], "class_pairs")
     for name, entry in resolver.checkpoints.items():

@@ -150,6 +150,11 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
             ("methods", plan.resolver.methods),
         )
     }
+    labels["published_as"] = {
+        name: entry["published_as"]
+        for name, entry in plan.config["methods"].items()
+        if "published_as" in entry
+    }
     return {
         "name": item.name,
         **item.entry,
