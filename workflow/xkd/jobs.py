@@ -53,6 +53,11 @@ def code_of_drawing(item: Item) -> str:
     return fingerprint_of_script(conf.SCRIPTS / item.kind / f"{item.script}.py")
 
 
+def code_of_claims(script: str) -> str:
+    """Of the verdicts on claims ("judge"), or of the pages that list them ("claims")."""
+    return fingerprint_of_script(conf.SCRIPTS / f"{script}.py")
+
+
 def _families(settings: CellSettings) -> set[str]:
     networks = [settings.network] + ([settings.teacher.network] if settings.teacher else [])
     return {f"xkd.networks.{network.family}" for network in networks}
@@ -121,10 +126,22 @@ def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
         folders = [layout.explanations(run) for run in runs]
         files["explanations"] = [str(folder / "explanations.npz") for folder in folders]
         files["similarity"] = [str(folder / "class_similarity.npz") for folder in folders]
-    if "published" in item.entry:
-        path = conf.PUBLISHED / f"{item.entry['published']}.csv"
-        files["published"] = str(path.relative_to(PACKAGE.parent.parent))
-    return files
+    if item.claims and item.kind == "tables":
+        files["claims"] = str(layout.claims(item.kind, item.name))
+    return files | _printed(item)
+
+
+def claim_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
+    """Named inputs of the script that judges an item's claims."""
+    return {"cells": [str(layout.manifest(cell)) for cell in item.cells]} | _printed(item)
+
+
+def _printed(item: Item) -> dict[str, str]:
+    """Its published numbers, if it has any, relative to the project."""
+    if "published" not in item.entry:
+        return {}
+    path = conf.PUBLISHED / f"{item.entry['published']}.csv"
+    return {"published": str(path.relative_to(PACKAGE.parent.parent))}
 
 
 def _read(plan: Plan, item: Item) -> list[Cell]:
