@@ -137,6 +137,8 @@ def test_an_edited_method_retrains_its_cells_only(project: Project) -> None:
     assert planned == {
         "train": 5 + 4,
         "tabulate_teacher": 3,
+        "judge": 4,
+        "oracle_claims": 1,
         "oracle_table4": 1,
         "oracle_table5": 1,
         "oracle_figure5": 1,

@@ -87,7 +87,7 @@ for paper in filter(PLAN.claimed, ("LE", "Oracle")):
         params:
             paper=paper,
             scale=PLAN.scale,
-            items=[jobs.item_description(PLAN, item) for item in PLAN.claimed(paper)],
+            shown=[jobs.item_description(PLAN, item) for item in PLAN.claimed(paper)],
             code=jobs.code_of_claims("claims"),
         script:
             "../scripts/claims.py"
