@@ -170,6 +170,7 @@ def test_a_table_shows_its_claims_below_and_what_became_of_them(tmp_path):
     for text in (markup.to_markdown(table), markup.to_html(table), markup.to_latex(table)):
         assert "contradicted where all" in text
         assert text.count("not measured") >= 2
+    assert markup.to_latex(table).isascii()
     assert (frame.verdict == "not measured").sum() == 2
 
 
