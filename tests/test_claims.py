@@ -155,6 +155,13 @@ def test_a_table_shows_its_claims_below_and_what_became_of_them(tmp_path):
     table, frame, _ = drawn(tmp_path)
     block = table.blocks[-1]
     assert block.columns == ("ResNet14", "ResNet8", "mean of 2")
+    assert [row.headings[2] for row in block.rows] == [
+        "CE",
+        "Dropout",
+        "Label Smoothing",
+        "CE",
+        "CE",
+    ]
     first = block.rows[0]
     assert first.headings == ("1", "LE(Grad-CAM)", "CE")
     ours, paper, verdict = first.lines

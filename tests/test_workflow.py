@@ -165,6 +165,8 @@ def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None
     assert planned == {
         "train": 3,  # CE, LE(Grad) and LE-Permut on the perceptron
         "explain": 1,
+        "judge": 2,
+        "le_claims": 1,
         "le_table3": 1,
         "le_table6": 1,
         "le_figure1": 1,

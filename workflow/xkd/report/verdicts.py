@@ -31,7 +31,8 @@ STAND_INS = (
 
 
 def block(title: str, frame: pd.DataFrame, labels: Labels) -> Block:
-    """Comparisons in rows; networks, or whatever makes rows of the item's table, in columns."""
+    """Measured comparisons in rows; networks, or what makes the item's rows, in columns."""
+    frame = frame[frame.verdict != "not measured"]
     rows = frame[frame.network != ""]
     places = list(dict.fromkeys(rows[PLACE].itertuples(index=False, name=None)))
     means = sorted({int(count) for count in frame.rows[frame.network == ""] if count > 1})
