@@ -198,7 +198,7 @@ def outputs_of(*papers):
         path
         for paper in papers
         if PLAN.claimed(paper)
-        for path in LAYOUT.claims_page(paper).values()
+        for path in jobs.claims_page(paper, LAYOUT).values()
     ]
 
 

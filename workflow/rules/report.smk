@@ -64,7 +64,7 @@ for paper in filter(PLAN.claimed, ("LE", "Oracle")):
         name:
             f"{paper.lower()}_claims"
         input:
-            [str(LAYOUT.claims(item.kind, item.name)) for item in PLAN.claimed(paper)],
+            [str(jobs.claims_file(item, LAYOUT)) for item in PLAN.claimed(paper)],
         output:
             **{
                 form: (
@@ -77,7 +77,7 @@ for paper in filter(PLAN.claimed, ("LE", "Oracle")):
                     if form == "html"
                     else path
                 )
-                for form, path in LAYOUT.claims_page(paper).items()
+                for form, path in jobs.claims_page(paper, LAYOUT).items()
             },
         log:
             f"logs/{PLAN.scale}/tables/{paper.lower()}_claims.log",

@@ -110,6 +110,17 @@ def launcher(plan: Plan, settings: CellSettings) -> str:
     return f"torch.distributed.run --standalone --nproc-per-node {processes} -m "
 
 
+def claims_file(item: Item, layout: Layout) -> Path:
+    """What became of the claims about a table or figure; beside it."""
+    return layout.root / item.kind / f"{item.name}_claims.csv"
+
+
+def claims_page(paper: str, layout: Layout) -> dict[str, str]:
+    """All claims of a paper, by form."""
+    path = f"{layout.root / 'tables' / paper.lower()}_claims"
+    return {form: f"{path}.{form}" for form in ("csv", "md", "html")}
+
+
 def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that draws an item."""
     runs = [cell.run(seeds[0]) for cell, seeds in item.runs]
@@ -127,7 +138,7 @@ def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
         files["explanations"] = [str(folder / "explanations.npz") for folder in folders]
         files["similarity"] = [str(folder / "class_similarity.npz") for folder in folders]
     if item.claims and item.kind == "tables":
-        files["claims"] = str(layout.claims(item.kind, item.name))
+        files["claims"] = str(claims_file(item, layout))
     return files | _printed(item)
 
 

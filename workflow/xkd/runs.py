@@ -124,15 +124,6 @@ class Layout:
         """Folder of `explanations.npz` and `class_similarity.npz`."""
         return self.root / "analysis" / "explanations" / str(run)
 
-    def claims(self, kind: str, name: str) -> Path:
-        """What became of the claims of a table or figure; beside it."""
-        return self.root / kind / f"{name}_claims.csv"
-
-    def claims_page(self, paper: str) -> dict[str, str]:
-        """All claims of a paper, by form."""
-        path = f"{self.root / 'tables' / paper.lower()}_claims"
-        return {form: f"{path}.{form}" for form in ("csv", "md", "html")}
-
     def item(self, kind: str, name: str) -> dict[str, str]:
         """Files of a table or figure, by form."""
         forms = ("csv", "md", "tex", "html") if kind == "tables" else ("csv", "pdf", "png")

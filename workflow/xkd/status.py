@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xkd import traces
+from xkd import jobs, traces
 from xkd.artifacts import read_json
 from xkd.engine.progress import duration
 from xkd.errors import Refused
@@ -110,14 +110,12 @@ def expected(plan: Plan, layout: Layout, logs: Path = Path("logs")) -> list[Job]
                 found.append(job("explain", run, folder / "class_similarity.npz"))
     for item in items:
         if item.claims:
-            found.append(
-                job("judge", f"{item.kind}/{item.name}", layout.claims(item.kind, item.name))
-            )
+            found.append(job("judge", f"{item.kind}/{item.name}", jobs.claims_file(item, layout)))
     for item in items:
         found.append(job(item.kind, item.name, *layout.item(item.kind, item.name).values()))
     for paper in ("LE", "Oracle"):
         if plan.claimed(paper):
-            pages = layout.claims_page(paper).values()
+            pages = jobs.claims_page(paper, layout).values()
             found.append(job("tables", f"{paper.lower()}_claims", *pages))
     order = list(dict.fromkeys(job.rule for job in found))
     unique = {(job.rule, job.subject): job for job in found}
