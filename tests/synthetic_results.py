@@ -53,7 +53,7 @@ LABELS = {
         "le_grad": "LE(Grad)",
         "le_gradcam": "LE(Grad-CAM)",
         "le_grad_input": "LE(Grad*Input)",
-        "le_guidedbp": "LE(GuidedBP)",
+        "le_guided_bp": "LE(GuidedBP)",
         "le_permut": "LE-Permut",
         "le_uniform": "LE-Uniform",
     },

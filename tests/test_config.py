@@ -86,6 +86,10 @@ MISTAKES = {
         "experiments.le_table2=[{datasets: [cifar10], networks: [resnet14], methods: [kd_equal]}]",
         "method 'kd_equal' needs a teacher",
     ),
+    "published as nobody": (
+        "methods.dropout_printed.published_as=dropuot",
+        "methods.dropout_printed.published_as: unknown method 'dropuot'; did you mean 'dropout'?",
+    ),
     "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
     "late milestone": ("recipes.r_res.milestones=[99]", "milestones: found 99, expected less than"),
     "warm-up longer than training": ("methods.le_gradcam.warmup=200", "warmup: found 200 epochs"),
@@ -111,6 +115,30 @@ MISTAKES = {
     "unbalanced hold-out": ("datasets.digits.holdout=201", "holdout: found 201, expected a mult"),
     "normalisation of other channels": ("datasets.digits.mean=[0.1, 0.2]", "found 2 values"),
     "unknown published table": ("tables.le_table2.published=le_table9", "unknown published table"),
+    "a claim about nobody": (
+        "tables.le_table2.claims=[{best_first: [le_gradcam, [ce, dropuot]], says: so}]",
+        "tables.le_table2.claims.0.best_first: unknown method 'dropuot'; did you mean 'dropout'?",
+    ),
+    "a claim that bites its tail": (
+        "tables.le_table2.claims=[{best_first: [ce, [dropout, ce]], says: so}]",
+        "tables.le_table2.claims.0.best_first: found 'ce' twice, expected it once",
+    ),
+    "a claim of one": (
+        "figures.le_figure3.claims=[{best_first: [ce], says: so}]",
+        "claims.0.best_first: found ['ce'], expected at least 2 entries",
+    ),
+    "a claim of number": (
+        "figures.le_figure3.claims=[{best_first: [ce, 3], says: so}]",
+        "claims.0.best_first.1: found 3, expected a string or array",
+    ),
+    "a claim without words": (
+        "tables.le_table2.claims=[{best_first: [le_gradcam, ce]}]",
+        "tables.le_table2.claims.0: 'says' is missing",
+    ),
+    "a misspelt claim": (
+        "tables.le_table2.claims=[{best_frist: [le_gradcam, ce], says: so}]",
+        "tables.le_table2.claims.0: unknown key 'best_frist'; did you mean 'best_first'?",
+    ),
     "shell in a name": ("datasets={'x; rm -rf ~': {}}", "datasets"),
     "shell in an item's name": (
         "tables={'x; rm -rf ~': {paper: LE, number: '1', title: t, script: le_table2}}",

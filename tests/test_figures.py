@@ -16,7 +16,7 @@ DEMO = "demo: handwritten digits, not comparable with the paper"
 
 
 def six_runs() -> pd.DataFrame:
-    methods = ("ce", "le_uniform", "le_grad_input", "le_guidedbp", "le_grad", "le_gradcam")
+    methods = ("ce", "le_uniform", "le_grad_input", "le_guided_bp", "le_grad", "le_gradcam")
     return runs({f"cifar10/resnet14/{name}": 0.9 + k / 500 for k, name in enumerate(methods)}, 3)
 
 
@@ -271,6 +271,9 @@ def test_panels_are_titled_in_the_papers_words(tmp_path):
     (panel,) = panels.similarities(str(tmp_path / "s.npz"), LABELS)
     assert panel.title == "Grad-CAM, ResNet14, CIFAR-10"
     assert panel.pairs == [("a", "b")]
+    np.savez(tmp_path / "s.npz", **arrays, **about | {"explanation": "guided_bp"})
+    (panel,) = panels.similarities(str(tmp_path / "s.npz"), LABELS)
+    assert panel.title == "GuidedBP, ResNet14, CIFAR-10"
 
 
 def test_damaged_and_incomplete_arrays_are_refused(tmp_path):
@@ -297,7 +300,7 @@ def test_methods_shown_together_differ_in_more_than_colour():
     together = [
         ("ce", "dkd", "at", "fitnet", "kd", "sad", "oracle_gamma0", "oracle"),
         ("ce", "dropout", "label_smoothing", "confidence_penalty", "le_gradcam"),
-        ("le_uniform", "le_permut", "le_grad_input", "le_guidedbp", "le_grad", "le_gradcam"),
+        ("le_uniform", "le_permut", "le_grad_input", "le_guided_bp", "le_grad", "le_gradcam"),
         ("ce", "kd", "cwtm", "cwtm_permut", "cwtm_random", "dkpp"),
         ("kd", "hint", "at", "fsp", "takd", "le_gradcam"),
     ]
@@ -311,7 +314,7 @@ def test_methods_shown_together_differ_in_more_than_colour():
 @pytest.mark.parametrize(
     ("method", "family"),
     [("kd_official", "kd"), ("oracle_gamma0", "oracle_gamma0"), ("oracle", "oracle"),
-     ("le_grad_cam", "le_gradcam"), ("ce_teacher", "ce"), ("something_new", None)],
+     ("le_gradcam_signed", "le_gradcam"), ("ce_teacher", "ce"), ("something_new", None)],
 )  # fmt: skip
 def test_variants_belong_to_the_longest_known_family(method, family):
     assert families.family(method) == family

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from synthetic_results import LABELS, PUBLISHED, ROOT, item, responses, runs, script, write_cell
+from xkd import config
 from xkd.errors import Refused
 from xkd.report import job, markup, published, results, tables
 from xkd.report.compare import compare, rank_correlation
@@ -143,6 +144,37 @@ def test_of_two_methods_with_one_label_the_preferred_is_meant():
     labels = {"kd": "KD", "kd_le": "KD"}
     assert published.inverse(labels)("KD") == "kd"
     assert published.inverse(labels, prefer=["ce", "kd_le"])("KD") == "kd_le"
+
+
+def test_methods_published_as_another_show_its_numbers_where_they_are_shown():
+    methods = {"dropout": "Dropout", "dropout_printed": "Dropout (0.1)", "ce": "CE"}
+    twins = {"dropout_printed": "dropout", "kd_equal": "dropout"}
+    labels = {**LABELS, "methods": methods, "published_as": twins}
+    known = published.load(CSV["le_table2"], labels, "Table 2", prefer=methods)
+    frame = runs({f"cifar10/resnet14/{name}": 0.9 for name in methods})
+    table = tables.accuracy_table(frame, known, item(methods=list(methods), labels=labels))
+    last = table.blocks[0]
+    assert last.columns[:3] == ("Dropout", "Dropout (0.1)", "CE")
+    assert cells(last, "ResNet14", "published")[:2] == ["90.33 ± 0.15"] * 2
+    assert cells(last, "ResNet14", "difference")[:3] == ["−0.33", "−0.33", "−0.26"]
+    assert "kd_equal" not in set(known.method)
+
+
+def test_what_is_printed_once_counts_once_in_the_rank_correlation():
+    methods = ("ce", "le_permut", "le_grad", "le_gradcam")
+    labels = {**LABELS, "published_as": {"le_uniform": "ce"}}
+    known = published.load(CSV["le_table6"], labels, "Table 6", prefer=["le_uniform", *methods])
+    frame = runs({f"cifar10/resnet14/{name}": 0.9 for name in (*methods, "le_uniform")})
+    frame["top1"] += frame.method.map({name: k / 100 for k, name in enumerate(methods)}).fillna(0.2)
+    notes = tables.accuracy_table(frame, known, item(labels=labels)).notes
+    assert any("ResNet14 1.00 (4 methods)" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_finds_its_printed_numbers(name):
+    entry = config.load(ROOT / "config.yaml")["tables"][name]
+    known = published.load(PUBLISHED / f"{entry['published']}.csv", LABELS, entry["number"])
+    assert known.value.notna().any()
 
 
 def test_a_foreign_csv_is_refused(tmp_path):
@@ -381,6 +413,17 @@ def test_remarks_on_printed_values_name_the_cells_they_are_about():
     notes = build("le_table5", runs({"cifar10/resnet14/le_gradcam": 0.91})).notes
     (note,) = [note for note in notes if "std 0.19" in note]
     assert note.startswith("Published KD (ResNet14); Hint, AT+KD, FSP+KD, TAKD: ")
+
+
+@pytest.mark.parametrize("scale", ["paper", "demo"])
+def test_a_cell_that_print_calls_inapplicable_stays_so_and_says_why(scale):
+    table = build("le_table6", six_methods(), scale)
+    block = table.blocks[0 if scale == "paper" else -1]
+    shown = dict(zip(block.columns, cells(block, "MLP1024", "published"), strict=True))
+    assert shown["LE(Grad-CAM)"] == "n/a"
+    assert "Published LE(Grad-CAM) (MNIST): not applicable (Grad-CAM needs a conv layer)." in (
+        table.notes
+    )
 
 
 def test_notes_of_the_item_and_of_mixed_code_are_shown():

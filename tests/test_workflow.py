@@ -83,6 +83,10 @@ def test_every_item_is_made_and_nothing_is_left_to_do(project: Project) -> None:
         made = sorted(path.suffix for path in root.glob(f"*/{name}.*"))
         assert made in ([".csv", ".html", ".md", ".tex"], [".csv", ".pdf", ".png"]), name
         assert all(path.stat().st_size > 100 for path in root.glob(f"*/{name}.*"))
+    for name in ("le_table2", "le_figure3", "oracle_figure5"):
+        (judged,) = root.glob(f"*/{name}_claims.csv")
+        assert "verdict" in judged.read_text()
+    assert {path.suffix for path in root.glob("tables/le_claims.*")} == {".csv", ".html", ".md"}
     assert project.planned(*SMALL) == {}
 
 
@@ -133,6 +137,8 @@ def test_an_edited_method_retrains_its_cells_only(project: Project) -> None:
     assert planned == {
         "train": 5 + 4,
         "tabulate_teacher": 3,
+        "judge": 4,
+        "oracle_claims": 1,
         "oracle_table4": 1,
         "oracle_table5": 1,
         "oracle_figure5": 1,
@@ -159,6 +165,8 @@ def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None
     assert planned == {
         "train": 3,  # CE, LE(Grad) and LE-Permut on the perceptron
         "explain": 1,
+        "judge": 2,
+        "le_claims": 1,
         "le_table3": 1,
         "le_table6": 1,
         "le_figure1": 1,
@@ -220,10 +228,23 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
     planned = project.planned("le_table2", "le_table6", "--config", "scale=paper")
     # Table 2: 2 networks x 8 methods, 3 of them searched; Table 6 adds the MLP with 3 methods, and
     # 2 networks x (LE-Permut, LE(Grad))
-    assert planned == {"prepare": 2, "search": 6, "train": 23, "le_table2": 1, "le_table6": 1}
+    assert planned == {
+        "prepare": 2,
+        "search": 6,
+        "train": 23,
+        "judge": 2,
+        "le_table2": 1,
+        "le_table6": 1,
+    }
     planned = project.planned("le_table1", "--config", "scale=paper")
     # the teacher and 2 students x 6 methods; one table of the teacher's logits serves them all
-    assert planned == {"prepare": 1, "train": 13, "tabulate_teacher": 1, "le_table1": 1}
+    assert planned == {
+        "prepare": 1,
+        "train": 13,
+        "tabulate_teacher": 1,
+        "judge": 1,
+        "le_table1": 1,
+    }
     planned = project.planned("oracle_table4", "--config", "scale=paper")
     # 2 data sets x 4 networks: teacher, CE, 5 baselines with 2 recipes, gamma = 0, Oracle
     assert planned["train"] == 2 * 4 * 14
@@ -239,6 +260,7 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
         "import_weights": 1,
         "train": 2 + (4 + 2) * 7,
         "tabulate_teacher": 2 * 2,
+        "judge": 1,
         "oracle_table5": 1,
     }
     asked = ("oracle_table3", "oracle_figure4", "oracle_figure5", "oracle_figure5_equal")

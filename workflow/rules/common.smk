@@ -194,7 +194,24 @@ def outputs_of(*papers):
         for item in PLAN.items.values()
         if item.entry["paper"] in papers and not item.optional
         for path in LAYOUT.item(item.kind, item.name).values()
+    ] + [
+        path
+        for paper in papers
+        if PLAN.claimed(paper)
+        for path in jobs.claims_page(paper, LAYOUT).values()
     ]
+
+
+# Items about which a paper claims something; nothing at all if there are none.
+CLAIMED = (
+    "|".join(re.escape(name) for name, item in PLAN.items.items() if item.claims)
+    or "(?!)"
+)
+
+
+def claims_of(wildcards):
+    """What an item's claims are judged by."""
+    return jobs.claim_inputs(PLAN, PLAN.items[wildcards.item], LAYOUT)
 
 
 def script_of(name):

@@ -23,6 +23,9 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     for name, entry in config["methods"].items():
         resolver.declaration(name)
         _check_lookups(resolver, entry, "methods", name)
+        if "published_as" in entry:
+            where = ("methods", name, "published_as")
+            resolver.known("method", entry["published_as"], config["methods"], *where)
     for name in config.get("class_pairs", {}):
         resolver.known("data set", name, config["datasets"], "class_pairs")
     for name, entry in resolver.checkpoints.items():
@@ -50,7 +53,20 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
             if "published" in entry:
                 where = (kind, name, "published")
                 resolver.known("published table", entry["published"], published, *where)
+            for number, claim in enumerate(entry.get("claims", ())):
+                _check_claim(resolver, claim, kind, name, "claims", number, "best_first")
     _check_analyses(config, file)
+
+
+def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int) -> None:
+    """Refuse methods that nobody knows, or that stand twice; others may be reduced away."""
+    places = [[place] if isinstance(place, str) else place for place in claim["best_first"]]
+    names = [name for place in places for name in place]
+    for name in names:
+        resolver.known("method", name, resolver.methods, *where)
+    if twice := [name for name in names if names.count(name) > 1]:
+        place = ".".join(map(str, where))
+        raise Refused(f"{resolver.name}: {place}: found '{twice[0]}' twice, expected it once")
 
 
 def _check_lookups(resolver: Resolver, value: Any, *where: str) -> None:

@@ -53,6 +53,11 @@ def code_of_drawing(item: Item) -> str:
     return fingerprint_of_script(conf.SCRIPTS / item.kind / f"{item.script}.py")
 
 
+def code_of_claims(script: str) -> str:
+    """Of the verdicts on claims ("judge"), or of the pages that list them ("claims")."""
+    return fingerprint_of_script(conf.SCRIPTS / f"{script}.py")
+
+
 def _families(settings: CellSettings) -> set[str]:
     networks = [settings.network] + ([settings.teacher.network] if settings.teacher else [])
     return {f"xkd.networks.{network.family}" for network in networks}
@@ -105,6 +110,17 @@ def launcher(plan: Plan, settings: CellSettings) -> str:
     return f"torch.distributed.run --standalone --nproc-per-node {processes} -m "
 
 
+def claims_file(item: Item, layout: Layout) -> Path:
+    """What became of the claims about a table or figure; beside it."""
+    return layout.root / item.kind / f"{item.name}_claims.csv"
+
+
+def claims_page(paper: str, layout: Layout) -> dict[str, str]:
+    """All claims of a paper, by form."""
+    path = f"{layout.root / 'tables' / paper.lower()}_claims"
+    return {form: f"{path}.{form}" for form in ("csv", "md", "html")}
+
+
 def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that draws an item."""
     runs = [cell.run(seeds[0]) for cell, seeds in item.runs]
@@ -121,10 +137,22 @@ def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
         folders = [layout.explanations(run) for run in runs]
         files["explanations"] = [str(folder / "explanations.npz") for folder in folders]
         files["similarity"] = [str(folder / "class_similarity.npz") for folder in folders]
-    if "published" in item.entry:
-        path = conf.PUBLISHED / f"{item.entry['published']}.csv"
-        files["published"] = str(path.relative_to(PACKAGE.parent.parent))
-    return files
+    if item.claims and item.kind == "tables":
+        files["claims"] = str(claims_file(item, layout))
+    return files | _printed(item)
+
+
+def claim_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
+    """Named inputs of the script that judges an item's claims."""
+    return {"cells": [str(layout.manifest(cell)) for cell in item.cells]} | _printed(item)
+
+
+def _printed(item: Item) -> dict[str, str]:
+    """Its published numbers, if it has any, relative to the project."""
+    if "published" not in item.entry:
+        return {}
+    path = conf.PUBLISHED / f"{item.entry['published']}.csv"
+    return {"published": str(path.relative_to(PACKAGE.parent.parent))}
 
 
 def _read(plan: Plan, item: Item) -> list[Cell]:
@@ -149,6 +177,11 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
             ("networks", plan.config["networks"]),
             ("methods", plan.resolver.methods),
         )
+    }
+    labels["published_as"] = {
+        name: entry["published_as"]
+        for name, entry in plan.config["methods"].items()
+        if "published_as" in entry
     }
     return {
         "name": item.name,

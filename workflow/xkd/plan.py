@@ -44,6 +44,11 @@ class Item:
         return list(self.entry.get("needs", ()))
 
     @property
+    def claims(self) -> list[Mapping[str, Any]]:
+        """Orders of methods that the paper states about it."""
+        return list(self.entry.get("claims", ()))
+
+    @property
     def script(self) -> str:
         """Name of the file in `workflow/scripts/<kind>/` that draws it."""
         return self.entry.get("script", self.name)
@@ -101,6 +106,14 @@ class Plan:
                 wanted |= {Run(trial, search.seed) for _, trial in search.trials}
             waiting |= wanted - found
         return found
+
+    def claimed(self, paper: str) -> list[Item]:
+        """Items of a paper with claims to judge, optional ones aside."""
+        return [
+            item
+            for item in self.items.values()
+            if item.entry["paper"] == paper and item.claims and not item.optional
+        ]
 
     def dataset(self, name: str) -> DatasetSettings:
         return self.resolver.dataset(name)

@@ -16,6 +16,9 @@ from xkd.settings import (
     WeightsFile,
 )
 
+#: What every method may say besides its options.
+NO_OPTIONS = ("label", "uses", "recipe", "published_as")
+
 
 class Searched(NamedTuple):
     """An option to be chosen among values; `weights.<term>` for the factor of a loss term."""
@@ -120,7 +123,7 @@ class Resolver:
             decided: value of the searched option; without it the first of the values stands in.
         """
         entry, declaration = self.config["methods"][name], self.declaration(name)
-        options = {k: v for k, v in entry.items() if k not in ("label", "uses", "recipe")}
+        options = {k: v for k, v in entry.items() if k not in NO_OPTIONS}
         given = {k: self._looked_up(v, names, "methods", name, k) for k, v in options.items()}
         searched = self._searched(name, given)
         factor = {"type": "number", "minimum": 0}

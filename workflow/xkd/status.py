@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xkd import traces
+from xkd import jobs, traces
 from xkd.artifacts import read_json
 from xkd.engine.progress import duration
 from xkd.errors import Refused
@@ -109,7 +109,14 @@ def expected(plan: Plan, layout: Layout, logs: Path = Path("logs")) -> list[Job]
                 folder = layout.explanations(run)
                 found.append(job("explain", run, folder / "class_similarity.npz"))
     for item in items:
+        if item.claims:
+            found.append(job("judge", f"{item.kind}/{item.name}", jobs.claims_file(item, layout)))
+    for item in items:
         found.append(job(item.kind, item.name, *layout.item(item.kind, item.name).values()))
+    for paper in ("LE", "Oracle"):
+        if plan.claimed(paper):
+            pages = jobs.claims_page(paper, layout).values()
+            found.append(job("tables", f"{paper.lower()}_claims", *pages))
     order = list(dict.fromkeys(job.rule for job in found))
     unique = {(job.rule, job.subject): job for job in found}
     return sorted(unique.values(), key=lambda job: order.index(job.rule))
@@ -145,7 +152,7 @@ def _observed(job: Job, layout: Layout, queue: Mapping[str, traces.Queued]) -> J
         story = f"SLURM job {queued.id}: {queued.state} ({queued.reason})"
         return replace(job, state="queued", story=story)
     told = traces.ending(job.log)
-    if told is None and job.rule in ("tables", "figures"):
+    if told is None and job.rule in ("judge", "tables", "figures"):
         told = traces.last_line(job.log)
     if told and not traces.resumable(told):
         return replace(job, state="failed", story=told)

@@ -76,7 +76,7 @@ def _grid(block: SubFigure, panel: Explanations) -> None:
                 cmap=colours.cmap,
                 norm=colours.norm,
                 extent=(0, size, size, 0),
-                interpolation="nearest" if panel.signed else "bilinear",
+                interpolation="bilinear" if panel.maps.shape[-1] < size else "nearest",
             )
             axes.set_xlabel(plots.two_decimals(panel.cosines[row, k]), labelpad=1.5, fontsize=6.5)
             if k == panel.labels[row]:

@@ -18,6 +18,7 @@ from xkd.runs import Layout, Run
 from xkd.settings import CellSettings
 
 SHOWN = 4  # images of Figure 1 (A38)
+RECTIFIED = ("gradcam", "gradcam_last_conv")  # explanations that end in a ReLU
 
 
 def explain_run(
@@ -68,7 +69,7 @@ def _grid(
         "cosines": cosines.float().cpu().numpy(),
         "labels": labels.cpu().numpy(),
         "class_names": np.array(subject.data.class_names),
-        "signed": np.array(not method.startswith("gradcam")),
+        "signed": np.array(method not in RECTIFIED),
         **_about(settings, method),
     }
 

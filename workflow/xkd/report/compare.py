@@ -46,8 +46,8 @@ def compare(
             table says which epoch it reports.
         rows: what makes a row of the table; methods make the columns.
     Returns: columns rows, method, metric, n, mean, std (ddof = 1, NaN for one run), published,
-        published_std, printed (as in the paper, with its digits), note, difference, tolerance,
-        reproduced (True, False or None).
+        published_std, printed (as in the paper, with its digits, or n/a), note, difference,
+        tolerance, reproduced (True, False or None).
     """
     key = [*rows, "method"]
     runs = runs if len(runs) else pd.DataFrame(columns=[*key, metric])
@@ -55,7 +55,7 @@ def compare(
     grouped = measured.groupby(key, sort=False)[metric]
     ours = grouped.agg(n="count", mean="mean", std="std").reset_index()  # pandas' std has ddof 1
     kind = metric.removeprefix("best_")
-    theirs = printed[(printed.metric == kind) & printed.value.notna()]
+    theirs = printed[(printed.metric == kind) & (printed.text != "")]
     theirs = theirs.assign(**{name: _filled(theirs[name]) for name in key})
     names = {"value": "published", "std": "published_std", "text": "printed", "note": "note"}
     theirs = theirs.rename(columns=names)[[*key, *names.values()]].drop_duplicates(key)

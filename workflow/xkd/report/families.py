@@ -44,7 +44,7 @@ FAMILIES: dict[str, Look] = {
     "le_uniform": Look(BLACK, "x", ":", "oo"),
     "le_permut": Look(GREEN, "P", "--", "xx"),
     "le_grad_input": Look(YELLOW, "v", ":", "\\\\"),
-    "le_guidedbp": Look(ORANGE, "D", "-.", "//"),
+    "le_guided_bp": Look(ORANGE, "D", "-.", "//"),
     "le_grad": Look(SKY, "^", "--", ".."),
     "le_gradcam": Look(VERMILLION, "o", "-", ""),
     "le": Look(PURPLE, "h", "-", "++"),
@@ -53,11 +53,6 @@ FAMILIES: dict[str, Look] = {
 }
 #: Colour and marker of networks, from small to large, where lines are networks.
 NETWORKS = ((SKY, "o"), (BLUE, "s"), (GREEN, "^"), (VERMILLION, "D"), (PURPLE, "v"), (ORANGE, "P"))
-_SPELT = {
-    "le_gradinput": "le_grad_input",
-    "le_guided_bp": "le_guidedbp",
-    "le_grad_cam": "le_gradcam",
-}
 
 
 def family(method: str) -> str | None:
@@ -65,7 +60,6 @@ def family(method: str) -> str | None:
     parts = method.split("_")
     for end in range(len(parts), 0, -1):
         name = "_".join(parts[:end])
-        name = _SPELT.get(name, name)
         if name in FAMILIES:
             return name
     return None

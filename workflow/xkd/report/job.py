@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.report import published, remarks, results, tables
+from xkd.report import claims, published, remarks, results, tables, verdicts
 
 
 def draw_accuracies(
@@ -32,7 +32,10 @@ def draw_accuracies(
         )
         searched = results.search_notes(snakemake.input.get("searches"), item["labels"])
         item["note"] = [*remarks.sentences(item.get("note")), *searched]
-        tables.save(build(runs, printed, item), snakemake.output)
+        table = build(runs, printed, item)
+        for judged in results.paths(snakemake.input.get("claims")):
+            table = verdicts.add(table, claims.read(judged), item)
+        tables.save(table, snakemake.output)
 
 
 def draw_responses(snakemake: Any, build: Callable[..., tables.Table], table: str) -> None:

@@ -109,7 +109,7 @@ def _lines(
     if (frame.n > 0).any():
         counts = [int(record.n) for record in records if record is not None and record.n]
         yield Line(
-            f"ours ({_seeds(counts)})" if counts else "ours",
+            f"ours ({seeds(counts)})" if counts else "ours",
             _values(records, "mean", "std", metric, max(counts, default=0)),
         )
     if any(record is not None and record.printed for record in records):
@@ -119,7 +119,8 @@ def _lines(
         yield Line("difference", differences)
 
 
-def _seeds(counts: Sequence[int]) -> str:
+def seeds(counts: Sequence[int]) -> str:
+    """`n = 5`, or `n = 3–5`."""
     low, high = min(counts), max(counts)
     return f"n = {high}" if low == high else f"n = {low}–{high}"
 
@@ -136,9 +137,10 @@ def _values(
     scores = [number * metric.better for number in rounded if number is not None]
     best = max(scores) if metric.better and len(scores) > 1 else None
     cells = []
-    for record, number in zip(shown, rounded, strict=True):
+    for asked, record, number in zip(records, shown, rounded, strict=True):
         if record is None:
-            cells.append(Cell())
+            other = asked.printed if value == "published" and asked is not None else ""
+            cells.append(Cell(other or MISSING))
             continue
         text = f"{number:.{metric.decimals}f}" if value == "mean" else record.printed
         if not pd.isna(record[spread]):
@@ -152,10 +154,11 @@ def _values(
 def _difference(record: pd.Series | None, metric: Metric) -> Cell:
     if record is None or pd.isna(record.difference):
         return Cell()
-    number = round(record.difference * metric.factor, metric.decimals) + 0.0  # no negative zero
-    text = (
-        f"{number:+.{metric.decimals}f}".replace("-", "−")
-        if number
-        else f"{number:.{metric.decimals}f}"
-    )
+    text = signed(record.difference * metric.factor, metric.decimals)
     return Cell(text, reproduced=record.reproduced)
+
+
+def signed(number: float, decimals: int) -> str:
+    """`+0.95`, `−0.10` with a real minus sign, `0.00`."""
+    rounded = round(number, decimals) + 0.0  # no negative zero
+    return f"{rounded:{'+' if rounded else ''}.{decimals}f}".replace("-", "−")

@@ -52,7 +52,7 @@ _LATEX = {
     "−": "$-$", "±": r"$\pm$", "→": r"$\rightarrow$", "×": r"$\times$", "·": r"$\cdot$",
     "≤": r"$\le$", "≥": r"$\ge$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$",
     "λ": r"$\lambda$", "ρ": r"$\rho$", "′": r"$'$", "²": r"$^2$", "…": r"\dots{}",
-    "✓": r"$\checkmark$", "✗": r"$\times$",
+    "✓": r"$\checkmark$", "✗": r"$\times$", "“": "``", "”": "''",
 }  # fmt: skip
 
 

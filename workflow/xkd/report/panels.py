@@ -11,12 +11,14 @@ from xkd.errors import Refused
 from xkd.report.layout import Labels, label
 from xkd.report.results import paths
 
-#: As the paper calls them.
+#: As the papers call them, variants by what is different.
 EXPLANATIONS = {
     "grad": "Grad",
     "grad_input": "Grad*Input",
-    "guidedbp": "GuidedBP",
+    "guided_bp": "GuidedBP",
     "gradcam": "Grad-CAM",
+    "gradcam_signed": "Grad-CAM, signed",
+    "gradcam_last_conv": "Grad-CAM, last conv",
 }
 
 
@@ -24,7 +26,7 @@ class Explanations(NamedTuple):
     """One panel of LE, Figure 1.
 
     images: [N, h, w, channels], uint8; maps: [N, C, h', w'], float; cosines: [N, C] with the true
-    class; labels: [N]; signed: input gradients (True) or Grad-CAM (False).
+    class; labels: [N]; signed: whether maps go below zero, as input gradients do.
     """
 
     images: NDArray

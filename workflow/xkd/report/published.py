@@ -47,7 +47,7 @@ def load(
     prefer: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Printed numbers with columns table, dataset, network, teacher, method, metric, value, std,
-    note, text; one row per printed cell.
+    note, text; one row per printed cell, and one more for each of our methods published as it.
 
     Names that the labels know become ours, others stay as printed. Percentages become fractions;
     `text` keeps what was printed (pairs of classes, say), `teacher` the last of a chain
@@ -55,9 +55,11 @@ def load(
 
     Args:
         path: None, for an item without printed numbers, gives no rows.
-        labels: {"datasets": {ours: printed}, "networks": ..., "methods": ...}.
+        labels: {"datasets": {ours: printed}, "networks": ..., "methods": ...}; perhaps
+            "published_as": {method: another of ours with the same printed numbers}.
         table: keep this one only, as printed: "Table 3".
-        prefer: our methods to choose first where two share a label.
+        prefer: our methods to choose first where two share a label; of the methods published as
+            another, those shown.
     Raises: Refused when the file is missing or its columns are not as expected.
     """
     try:
@@ -75,11 +77,12 @@ def load(
         )
     if table is not None:
         raw = raw[raw.table == table]
+    prefer = list(prefer)
     datasets, networks = (inverse(labels.get(kind, {})) for kind in ("datasets", "networks"))
     methods = inverse(labels.get("methods", {}), prefer)
     units = raw.metric.map(_unit)
     factor = units.map(lambda unit: unit[1]).astype(float)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "table": raw.table,
             "dataset": raw.dataset.map(datasets),
@@ -93,7 +96,13 @@ def load(
             "note": raw.note,
             "text": raw.value,
         }
-    ).reset_index(drop=True)
+    )
+    twins = [
+        frame[(frame.method == other) & ~frame.is_teacher].assign(method=name)
+        for name, other in labels.get("published_as", {}).items()
+        if name in prefer
+    ]
+    return pd.concat([frame, *twins], ignore_index=True)
 
 
 def beside(inputs: Any, item: Mapping[str, Any], table: str | None = None) -> pd.DataFrame | None:

@@ -43,7 +43,8 @@ def left_out(item: Mapping[str, Any]) -> list[str]:
 def verdicts(frames: Sequence[pd.DataFrame], rows: tuple[str, ...], labels: Labels) -> list[str]:
     """What the marks mean, and how alike the methods rank in the first frame and in print."""
     notes = [VERDICT] if any(frame.reproduced.notna().any() for frame in frames) else []
-    ranks = rank_correlation(frames[0], rows)
+    twins = labels.get("published_as", {})  # print would count twice
+    ranks = rank_correlation(frames[0][~frames[0].method.isin(twins)], rows)
     if ranks:
         found = [
             f"{' '.join(label(labels, *pair) for pair in zip(rows, row, strict=True))} "

@@ -7,6 +7,7 @@ An item of the config, `snakemake.params.item`, carries
     labels:   {"datasets": {...}, "networks": {...}, "methods": {...}}, ours -> printed
     note:     a sentence or a list of them, optional
     methods:  our methods in the order of the columns, optional (the house's order otherwise)
+    claims:   what the paper says of their order, optional; see `claims`
     runs:     pairs of a cell and the seeds to use, optional
     replaced: the paper's data sets and networks -> what stands for them at this scale, optional
     left_out: labels of data sets that the config is to do without, optional
@@ -145,11 +146,12 @@ def heading(item: Mapping[str, Any]) -> str:
 
 
 def save(table: Table, output: Any) -> None:
-    """Write output.csv (tidy, fractions), .md, .tex and .html, each whole or not at all."""
+    """Write output.csv (tidy, fractions), .md, .html and .tex, each whole or not at all."""
     write_text(output.csv, table.tidy.to_csv(index=False))
     write_text(output.md, markup.to_markdown(table))
-    write_text(output.tex, markup.to_latex(table))
     write_text(output.html, markup.to_html(table))
+    if hasattr(output, "tex"):
+        write_text(output.tex, markup.to_latex(table))
 
 
 def _only_ours(frame: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +163,7 @@ def _only_published(sections: Iterable[Section]) -> list[Section]:
     """The printed numbers once (they are the same under last and best epoch), in blocks apart."""
     apart = []
     for section in sections:
-        frame = section.frame[section.frame.published.notna()]
+        frame = section.frame[section.frame.printed != ""]
         frame = frame.assign(n=0, mean=np.nan, std=np.nan, difference=np.nan, reproduced=None)
         if len(frame) and not frame.metric.iloc[0].startswith("best_"):
             title = f"{SEPARATE}: {section.title}" if apart else SEPARATE

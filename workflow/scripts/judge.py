@@ -1,0 +1,17 @@
+"""What the claims about a table or figure come to here: differences of paired seeds.
+
+Protocol: test split, last epoch; see `xkd.report.claims`.
+"""
+
+from pathlib import Path
+
+from xkd.artifacts import write_text
+from xkd.report import claims, job, results
+
+if __name__ == "__main__":
+    with job.logged(snakemake.log):
+        item = snakemake.params.item
+        runs = results.read_cells(snakemake.input.cells, item)
+        printed = snakemake.input.get("published")
+        judged = claims.judge(runs, item, printed and Path(printed))
+        write_text(snakemake.output[0], judged.to_csv(index=False))
