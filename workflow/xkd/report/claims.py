@@ -36,7 +36,7 @@ def comparisons(claim: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def verdict(difference: float, low: float, high: float) -> str:
-    """One of `VERDICTS`; NaN bounds are those of a single seed."""
+    """One of `VERDICTS`; without bounds, nothing is known about other seeds."""
     if np.isnan(difference):
         return "not measured"
     return "holds" if low > 0 else "contradicted" if high < 0 else "undecided"
@@ -112,12 +112,16 @@ def _lines(found: pd.Series, known: pd.Series, order: Iterable[tuple]) -> Iterat
 
 
 def _interval(differences: pd.Series, paper: float) -> dict[str, Any]:
-    """Mean over seeds with its interval, the paper's difference and the verdict."""
+    """Mean over seeds with its interval, the paper's difference and the verdict.
+
+    There is no interval for one seed, nor for two with the same difference: accuracies are counts
+    of images, and two are easily equal by chance.
+    """
     from scipy.stats import t  # half a second
 
     n, low, high = len(differences), np.nan, np.nan
     mean = differences.mean() if n else np.nan
-    if n > 1:
+    if n > 2 or differences.nunique() > 1:
         half = t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / n**0.5
         low, high = mean - half, mean + half
     words = verdict(mean, low, high)

@@ -20,9 +20,9 @@ RULE = (
     "Claims: differences in points of test accuracy, last epoch, paired by seed, positive where "
     "as claimed; in brackets the 95 % interval of Student's t over seeds, not corrected for the "
     "number of comparisons. A claim holds where all of it lies above 0, is contradicted where all "
-    "of it lies below, and undecided otherwise, or with one seed. Means over rows take the seeds "
-    "that all rows have, and leave out rows of a single seed where others have more; verdicts are "
-    "counted on them."
+    "of it lies below, and undecided otherwise, or with one seed, or two that differ alike. "
+    "Means over rows take the seeds that all rows have, and leave out rows of a single seed where "
+    "others have more; verdicts are counted on them."
 )
 STAND_INS = (
     "Verdicts at demo scale are about the stand-ins that were measured; they say nothing about the "
@@ -64,7 +64,7 @@ def _ours(record: dict[str, Any] | None, full: int) -> str:
     if record is None or not record["n"]:
         return MISSING
     text = _points(record["difference"])
-    if record["n"] > 1:
+    if not np.isnan(record["low"]):
         text += f" [{_points(record['low'])}, {_points(record['high'])}]"
     return text + (f" (n = {record['n']})" if record["n"] < full else "")
 
