@@ -1,6 +1,7 @@
 """The bench: peers and candidates do the same work, and what is measured is reported as it is."""
 
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -12,7 +13,17 @@ from torch import Tensor, nn
 from xkd import bench
 from xkd.bench import cells, cuda, measuring, peers, report, rows
 from xkd.bench.ground import CIFAR10, MLP, MNIST, ORACLE, RESNET8, Ground, Scale
-from xkd.bench.measuring import PEER, Apart, Effort, Figure, Spread, Target, compare, in_turns
+from xkd.bench.measuring import (
+    PEER,
+    Apart,
+    Effort,
+    Figure,
+    Spread,
+    Target,
+    compare,
+    in_sittings,
+    in_turns,
+)
 from xkd.data.stream import Stream
 from xkd.engine.options import EngineOptions
 from xkd.engine.teacher import ForwardTeacher, TableTeacher
@@ -20,7 +31,7 @@ from xkd.engine.training import Training
 from xkd.errors import Refused
 from xkd.settings import CellSettings
 
-BRIEF = Effort(seconds=0, rounds=1, turn=0)
+BRIEF = Effort(seconds=0, rounds=1, turn=0, sittings=1)
 BATCH = 6
 
 
@@ -229,8 +240,6 @@ def test_seconds_after_the_first_epoch_count_what_runs_at_once_only_once():
 
 
 def test_memory_of_a_family_counts_its_children():
-    import os
-
     assert cells.proportional_set(os.getpid()) > 2**20
     process = cells.get_context("fork").Process(target=os.read, args=(os.pipe()[0], 1))
     process.start()
@@ -249,7 +258,9 @@ def test_five_seeds_on_a_card_are_held_against_the_loop_and_the_bytes(monkeypatc
         "float32": Target("five", "loop", "speed", 5),
         "float32 bound": Target("five", "bytes", "cost", 4),
     }
-    small = Ground("cpu", Scale(images=8, scored=4, batch=4, effort=Effort(0, 1, turn=0)))
+    small = Ground(
+        "cpu", Scale(images=8, scored=4, batch=4, effort=Effort(0, 1, turn=0, sittings=1))
+    )
     figures = cuda.five_seeds(RESNET8, small, targets, backend="procs")
     assert list(figures) == list(targets)
     eager, bound = figures.values()
@@ -305,6 +316,16 @@ def test_a_short_step_is_repeated_within_a_turn():
     side = SimpleNamespace(turn=lambda steps: asked.append(steps) or 0.01, close=lambda: None)
     in_turns({PEER: side}, Effort(seconds=0.5, rounds=2, turn=0.1))
     assert asked == [1, 10] + [10] * 5
+
+
+def test_every_sitting_has_processes_of_its_own(tmp_path):
+    def build():
+        (tmp_path / str(os.getpid())).touch()
+        return lambda: sum(range(1000))
+
+    taken = in_sittings({PEER: build, "ours": build}, Effort(0, rounds=7, turn=0, sittings=3))
+    assert len(list(tmp_path.iterdir())) == 2 * 3
+    assert {name: len(seconds) for name, seconds in taken.items()} == {PEER: 9, "ours": 9}
 
 
 def test_ratios_are_taken_within_rounds_and_their_direction_is_the_targets():

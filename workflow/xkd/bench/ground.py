@@ -54,7 +54,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(images=5_000, effort=Effort(seconds=1, turn=0.05))
+QUICK = Scale(images=5_000, effort=Effort(seconds=1, turn=0.05, sittings=1))
 
 
 class Steps:

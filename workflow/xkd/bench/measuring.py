@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple, Protocol
@@ -35,13 +35,15 @@ class Spread(NamedTuple):
 class Effort:
     """How long to look: about `seconds`, but no fewer than `rounds` and no more than `most`.
 
+    sittings: so often, each with new processes: how fast one is depends on where its memory lies
     turn: seconds of steps that every side gets in a round; one step where that takes longer
     """
 
-    seconds: float = 12.0
+    seconds: float = 15.0
     rounds: int = 5
     most: int = 50
     turn: float = 0.1
+    sittings: int = 3
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,22 @@ def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]
     finally:
         for side in sides.values():
             side.close()
+
+
+def in_sittings(builds: Mapping[str, Build], effort: Effort) -> dict[str, list[float]]:
+    """Time sides in processes of their own, and in new ones in every sitting; see `in_turns`."""
+    share = replace(
+        effort,
+        seconds=effort.seconds / effort.sittings,
+        rounds=math.ceil(effort.rounds / effort.sittings),
+        most=math.ceil(effort.most / effort.sittings),
+    )
+    taken: dict[str, list[float]] = {name: [] for name in builds}
+    for _ in range(effort.sittings):
+        sides = {name: Apart(build) for name, build in builds.items()}
+        for name, seconds in in_turns(sides, share).items():
+            taken[name] += seconds
+    return taken
 
 
 def compare(
