@@ -132,7 +132,7 @@ def test_a_config_changed_in_the_midst_of_training_never_mixes_with_what_was_tra
     project.end(snakemake)
     project.release()
     succeed(project, MANIFEST)
-    assert "it belongs to code or settings" in project.log()
+    assert "it belongs to code, settings or device" in project.log()
     assert "continues after epoch" not in project.log()
     expect_the_same()
 
