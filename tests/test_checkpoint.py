@@ -157,6 +157,27 @@ def test_sigterm_leaves_a_checkpoint_and_status_75(fresh, monkeypatch, backend):
         assert files(settings, broken, seed) == files(settings, whole, seed)
 
 
+def test_a_checkpoint_of_a_gpu_is_set_aside_on_a_cpu(fresh, monkeypatch, capfd):
+    """Their random numbers cannot be continued by each other."""
+    settings = cell("dropout", (0,))
+    whole, moved = fresh("whole"), fresh("moved")
+    train(settings, whole)
+    path = moved.resume(Run(settings.cell, 0))
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3, save=True)
+        with pytest.raises(Killed):
+            train(settings, moved)
+    state = checkpoint.read(path)
+    assert state.pop("fingerprint").endswith(" on cpu")
+    state["random"] = state["random"][:16]  # what a GPU's generator needs
+    Checkpoints(path, "a-b on cuda", print).save(state)
+    path.with_name(f"{path.name}.previous").unlink()
+    train(settings, moved)
+    assert "it belongs to code, settings or device a-b on cuda, now" in capfd.readouterr().err
+    assert path.with_name(f"{path.name}.stale").exists()
+    assert files(settings, moved, 0) == files(settings, whole, 0)
+
+
 def test_sigint_leaves_a_checkpoint_and_interrupts(fresh, monkeypatch):
     settings, layout = cell(seeds=(0,)), fresh("a")
     after_step = Keeper.after_step

@@ -47,3 +47,9 @@ def test_a_machine_without_compiler_is_told_before_anything_is_trained(monkeypat
     monkeypatch.setitem(os.environ, "CXX", "g--")
     with pytest.raises(Refused, match=r"needs a C\+\+ compiler, and there is no 'g--' here"):
         Runtime.of(EngineOptions(device="cpu", compile=True))
+
+
+def test_compiled_runs_have_a_fingerprint_of_their_own():
+    options = EngineOptions(), EngineOptions(compile=True), EngineOptions(precision="bf16")
+    assert len({option.arithmetic for option in options}) == 3
+    assert EngineOptions().arithmetic == "float32", "as runs of earlier versions have it"
