@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -74,10 +75,14 @@ class PretendedCuda:
     def capture(self, body, stream, pool, generator):
         type(self).captured += 1
 
-        class Replay:
-            inputs = None
+        class Graph:
+            """Like a real one, it does not keep its body alive."""
+
+            inputs, kept = None, weakref.ref(body)
 
             def replay(self):
+                body = self.kept()
+                assert body is not None, "nobody keeps what the graph reads"
                 torch.default_generator.set_state(generator.get_state())
                 if self.inputs is None:
                     with Inputs() as inputs:
@@ -88,7 +93,7 @@ class PretendedCuda:
                     body()
                 generator.set_state(torch.default_generator.get_state())
 
-        return Replay()
+        return cuda.Captured(Graph(), body)
 
 
 class Stubborn(PretendedCuda):

@@ -175,7 +175,7 @@ def test_whatever_breaks_in_the_parent_leaves_no_process_behind(layout, monkeypa
     assert children() <= before
 
 
-def test_a_process_that_somebody_else_stops_is_no_success(layout, told, monkeypatch):
+def test_a_process_that_somebody_else_stops_is_no_success(layout, monkeypatch):
     settings = cell("dropout", SEEDS)
     train_seed = procs.train_seed
 

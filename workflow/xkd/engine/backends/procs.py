@@ -9,7 +9,6 @@ again. A seed that fails, or whose process is killed, harms no other.
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections import deque
@@ -113,7 +112,8 @@ class Crew:
 
     def dismiss(self) -> None:
         """Nobody is left behind, whatever happened; those who still work leave a checkpoint."""
-        self.terminate(signal.SIGTERM)
+        for worker in self.workers.values():
+            worker.process.terminate()
         for worker in self.workers.values():
             worker.process.join()
 
