@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
 from fake_cells import NARROW, SMALL, STRIPES
+
 from xkd import networks
-from xkd.artifacts import digest
 from xkd.data.stream import Normalisation
 from xkd.errors import Refused
 from xkd.evaluate import (
@@ -25,6 +24,7 @@ from xkd.evaluate import (
     save_network,
     save_predictions,
 )
+from xkd.files import digest
 
 
 def scored(count: int = 30) -> Scored:

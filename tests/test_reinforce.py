@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from xkd.errors import Refused
 from xkd.networks import Network, Output, resnet
+from xkd.plan.settings import DatasetSettings, Reinforcement
 from xkd.reinforce import bounds_of, reinforce
-from xkd.settings import DatasetSettings, Reinforcement
 
 
 @pytest.fixture

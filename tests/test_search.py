@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from xkd.__main__ import main
-from xkd.artifacts import digest, read_json, write_json
+from xkd.files import digest, read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = "digits/mlp256/dropout"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xkd.explain.similarity import (
+from xkd.similarity import (
     class_similarity,
     introspective_targets,
     similarity_matrix,

@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fake_cells
 import pytest
 from stages import STAGES, content
 
-import fake_cells
-from xkd.runs import Layout
+from xkd.plan.runs import Layout
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from test_faults_killed import MOMENTS, in_process
 
 from xkd.data.dataset import load
 from xkd.errors import Refused
-from xkd.runs import Layout, Run
+from xkd.plan.runs import Layout, Run
 
 
 def truncated(path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from disks import full, read_only, small_disk
 from stages import STAGES, content
 
-from xkd.artifacts import atomic
 from xkd.errors import Refused
-from xkd.runs import Layout
+from xkd.files import atomic
+from xkd.plan.runs import Layout
 
 EARLIER = "earlier results are untouched"
 

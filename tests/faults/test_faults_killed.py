@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from stages import PUPILS, STAGES, TEACHING, content, table_of, teach
 
-from xkd import artifacts
+from xkd import files
 from xkd.engine import table
-from xkd.engine.checkpoint import Checkpoints
-from xkd.engine.job import Job, Keeper
+from xkd.engine.job import CheckpointSchedule, Job
 from xkd.errors import Refused
-from xkd.runs import Layout
+from xkd.plan.runs import Layout
+from xkd.records.checkpoint import Checkpoints
 
 
 def die(*_: object, **__: object) -> None:
@@ -38,15 +38,15 @@ def at_call(number: int, owner: object, name: str, *when: str) -> None:
 
 
 def writing(name: str, number: int = 1) -> Callable[[], None]:
-    return lambda: at_call(number, artifacts, "_to_disk", f".{name}.")
+    return lambda: at_call(number, files, "_to_disk", f".{name}.")
 
 
 #: What is going on when the power fails.
 MOMENTS = {
     "start": lambda: at_call(1, Job, "fresh"),
-    "first step": lambda: at_call(1, Keeper, "after_step"),
-    "mid-epoch": lambda: at_call(6, Keeper, "after_step"),
-    "second seed": lambda: at_call(22, Keeper, "after_step"),
+    "first step": lambda: at_call(1, CheckpointSchedule, "after_step"),
+    "mid-epoch": lambda: at_call(6, CheckpointSchedule, "after_step"),
+    "second seed": lambda: at_call(22, CheckpointSchedule, "after_step"),
     "writing a checkpoint": writing("seed0.pt", 2),
     "between two checkpoints": lambda: at_call(3, os, "replace", "/seed0.pt"),
     "writing weights": writing("weights.safetensors"),
@@ -99,7 +99,7 @@ def test_a_stage_that_is_killed_at_every_one_of_its_writes(
 ) -> None:
     layout = until(stage)
     for number in itertools.count(1):
-        status = in_process(lambda n=number: at_call(n, artifacts, "_to_disk", ""), stage, layout)
+        status = in_process(lambda n=number: at_call(n, files, "_to_disk", ""), stage, layout)
         if status == 0:
             break
         assert status == -signal.SIGKILL
@@ -132,15 +132,15 @@ def test_one_of_the_processes_of_a_job_that_is_killed_harms_no_other_seed(
     until: Callable, expect_the_same: Callable, monkeypatch
 ) -> None:
     layout = until("train")
-    after_step = Keeper.after_step
+    after_step = CheckpointSchedule.after_step
 
-    def fatal(keeper: Keeper) -> None:
+    def fatal(keeper: CheckpointSchedule) -> None:
         after_step(keeper)
         if keeper.training.seed == 1 and keeper.training.epoch == 2:
             die()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "after_step", fatal)
+        patch.setattr(CheckpointSchedule, "after_step", fatal)
         with pytest.raises(Refused, match=r"1 of 2 seeds failed, .* seed 1: .* by signal 9"):
             teach(layout, backend="procs", threads=2)
     done = finished(layout)

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
-
 import fake_cells
+import pytest
 from fake_cells import cell, files, train
-from xkd.artifacts import read_json
+
 from xkd.data import sources
-from xkd.engine import lock
-from xkd.engine.job import Keeper
-from xkd.engine.lock import locked
+from xkd.engine.job import CheckpointSchedule
 from xkd.engine.training import Training
 from xkd.errors import Refused
-from xkd.runs import Layout
+from xkd.files import read_json
+from xkd.plan.runs import Layout
+from xkd.records import lock
+from xkd.records.lock import locked
 
 FIVE = cell("dropout", (0, 1, 2, 3, 4))
 
@@ -76,16 +76,16 @@ def test_a_loss_that_is_not_a_number_stops_one_seed_of_five_and_prints_no_number
 def test_a_second_job_by_hand_is_told_whom_to_wait_for(
     five: Layout, sound: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after_step, told = Keeper.after_step, []
+    after_step, told = CheckpointSchedule.after_step, []
 
-    def meanwhile(keeper: Keeper) -> None:
+    def meanwhile(keeper: CheckpointSchedule) -> None:
         if not told:
             with pytest.raises(Refused) as caught:
                 train(FIVE, five)
             told.append(str(caught.value))
         after_step(keeper)
 
-    monkeypatch.setattr(Keeper, "after_step", meanwhile)
+    monkeypatch.setattr(CheckpointSchedule, "after_step", meanwhile)
     train(FIVE, five)
     assert told[0].startswith(f"cell {FIVE.cell} is being written by process {os.getpid()}")
     expect_all_five(five, sound)

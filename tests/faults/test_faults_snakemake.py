@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from small_project import CELL, LOCAL, MANIFEST, Project, wait_for
 
 FILES = ("weights.safetensors", "history.csv", "metrics.json", "predictions.npz", "cell.json")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing
-
 from small_project import Project
 
 

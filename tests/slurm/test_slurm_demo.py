@@ -6,7 +6,6 @@ import textwrap
 
 import pytest
 from cluster import Cluster
-
 from small_project import ROOT, Project
 
 

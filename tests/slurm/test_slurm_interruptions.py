@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 import yaml
 from cluster import Cluster
-
 from small_project import CELL, IMPATIENT, MANIFEST, PROFILE, Project, wait_for
 
 States = Callable[[], dict[str, str]]
@@ -42,7 +41,7 @@ def checkpoint(project: Project) -> bool:
 def test_a_job_cut_by_its_time_limit_is_tried_again_and_continues(
     cluster: Cluster, project: Project, states: States, expect_the_same: Callable
 ) -> None:
-    costs = project.folder / "workflow/xkd/costs.py"
+    costs = project.folder / "workflow/xkd/plan/costs.py"
     costs.write_text(costs.read_text().replace("STARTING = 15", "STARTING = 0"))  # one minute
     project.hold()
     snakemake = project.start(MANIFEST, cluster=cluster)

@@ -1,7 +1,6 @@
 """A cluster without accounting, where `sacct` exists and answers nothing."""
 
 from cluster import Cluster
-
 from small_project import MANIFEST, Project, wait_for
 
 

@@ -14,7 +14,7 @@ rule cluster:
         mem_mb=lambda wildcards, attempt: attempt * clustering_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * clustering_of(wildcards).minutes,
     params:
-        settings=SETTLED["clusters"],
+        settings=CONFIG["clusters"],
         code=lambda wildcards: jobs.code_of_inspection(
             "clusters", settings_of(wildcards)
         ),
@@ -40,7 +40,7 @@ rule explain:
         mem_mb=lambda wildcards, attempt: attempt * explanation_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * explanation_of(wildcards).minutes,
     params:
-        pairs=lambda wildcards: SETTLED["class_pairs"].get(
+        pairs=lambda wildcards: CONFIG["class_pairs"].get(
             settings_of(wildcards).dataset.name
         ),
         code=lambda wildcards: jobs.code_of_inspection(

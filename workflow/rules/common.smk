@@ -5,19 +5,19 @@ from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 
-from xkd import config as conf
-from xkd import costs, jobs
+from xkd.plan import config as conf
+from xkd.plan import costs, jobs
 from xkd.errors import Refused
-from xkd.failures import Failures
-from xkd.plan import Plan
-from xkd.runs import CELL, NAME, Cell, Run
-from xkd.settings import REINFORCEMENT
+from xkd.monitor.failures import Failures
+from xkd.plan.grid import Plan
+from xkd.plan.runs import CELL, NAME, Cell, Run
+from xkd.plan.settings import REINFORCEMENT
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 
-def said_outside():
+def command_line_config():
     """What the command line adds to config.yaml: files first, then single values."""
     said = {}
     for file in workflow.config_settings.configfiles:
@@ -31,11 +31,11 @@ def read_plan():
     A job on a cluster starts Snakemake anew, and keeps to the config that it was submitted with.
     """
     try:
-        if workflow.remote_exec and conf.handed_down():
-            settled = conf.load(conf.handed_down())
+        if workflow.remote_exec and conf.exported():
+            settled = conf.load(conf.exported())
         else:
-            settled = conf.settle(
-                conf.merge(dict(config), said_outside()), said_outside()
+            settled = conf.effective(
+                conf.merge(dict(config), command_line_config()), command_line_config()
             )
         plan = Plan(settled)
         return (
@@ -47,10 +47,10 @@ def read_plan():
         raise WorkflowError(str(problem)) from None
 
 
-SETTLED, PLAN, CONFIG = read_plan()
+CONFIG, PLAN, CONFIG = read_plan()
 LAYOUT = PLAN.layout()
 ROOT = str(LAYOUT.root)
-conf.hand_down(CONFIG)
+conf.export(CONFIG)
 FAILURES = Failures()
 logger.addHandler(FAILURES)
 
@@ -159,12 +159,12 @@ def preparation_of(wildcards):
 
 
 def training_of(wildcards):
-    return costs.training(settings_of(wildcards), SETTLED["engine"])
+    return costs.training(settings_of(wildcards), CONFIG["engine"])
 
 
 def search_of(wildcards):
     trials = [PLAN.settings(cell) for _, cell in settings_of(wildcards).search.trials]
-    return costs.search(trials, SETTLED["engine"])
+    return costs.search(trials, CONFIG["engine"])
 
 
 def arrival_of(wildcards):
@@ -184,7 +184,7 @@ def explanation_of(wildcards):
 
 
 def clustering_of(wildcards):
-    return costs.clustering(settings_of(wildcards), SETTLED["clusters"])
+    return costs.clustering(settings_of(wildcards), CONFIG["clusters"])
 
 
 def outputs_of(*papers):

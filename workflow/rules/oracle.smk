@@ -15,7 +15,7 @@ rule reinforce:
         mem_mb=lambda wildcards, attempt: attempt * questions_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * questions_of(wildcards).minutes,
     params:
-        settings=lambda wildcards: SETTLED["oracle_inputs"],
+        settings=lambda wildcards: CONFIG["oracle_inputs"],
         code=lambda wildcards: jobs.code_of_inspection(
             "answers", settings_of(wildcards)
         ),

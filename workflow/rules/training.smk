@@ -43,7 +43,7 @@ rule search:
     params:
         trials=lambda wildcards: trials_of(wildcards),
         code=lambda wildcards: jobs.code_of_search(settings_of(wildcards)),
-        precision=SETTLED["engine"]["precision"],
+        precision=CONFIG["engine"]["precision"],
     shell:
         "python -m xkd search {wildcards.cell} --threads {threads} --device {resources.device}"
         " > {log} 2>&1"
@@ -75,7 +75,7 @@ rule train:
         seeds=lambda wildcards: settings_of(wildcards).seeds,
         settings=lambda wildcards: settings_of(wildcards).slice(),
         code=lambda wildcards: jobs.code_of_training(settings_of(wildcards)),
-        precision=SETTLED["engine"]["precision"],
+        precision=CONFIG["engine"]["precision"],
         table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
         launcher=lambda wildcards: jobs.launcher(PLAN, settings_of(wildcards)),
     shell:

@@ -1,9 +1,9 @@
 """All claims of a paper on one page: what became of each, and every comparison behind it."""
 
-from xkd.report import claims, job, tables, verdicts
+from xkd.report import claims, drawing, tables, verdicts
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         frames = [claims.read(path) for path in snakemake.input]
         page = verdicts.page(snakemake.params.paper, snakemake.params.shown, frames)
         tables.save(page, snakemake.output)

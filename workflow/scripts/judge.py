@@ -5,11 +5,11 @@ Protocol: test split, last epoch; see `xkd.report.claims`.
 
 from pathlib import Path
 
-from xkd.artifacts import write_text
-from xkd.report import claims, job, results
+from xkd.files import write_text
+from xkd.report import claims, drawing, results
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
         runs = results.read_cells(snakemake.input.cells, item)
         printed = snakemake.input.get("published")

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xkd import config
 from xkd.engine.lease import lease_gpu
 from xkd.engine.options import team_size
 from xkd.errors import Refused
-from xkd.plan import Plan
-from xkd.runs import Cell, Run
-from xkd.settings import CellSettings, Reinforcement
+from xkd.plan import config
+from xkd.plan.grid import Plan
+from xkd.plan.runs import Cell, Run
+from xkd.plan.settings import CellSettings, Reinforcement
 
-FROZEN = config.handed_down() or "config.yaml"  # the rules' jobs read the frozen config
+FROZEN = config.exported() or "config.yaml"  # the rules' jobs read the frozen config
 
 
 def prepare(plan: Plan, asked: argparse.Namespace) -> None:
@@ -44,8 +44,8 @@ def train(plan: Plan, asked: argparse.Namespace) -> int:
 
 def import_weights(plan: Plan, asked: argparse.Namespace) -> None:
     """weights that were trained elsewhere: a cell of their own, put to the test on arrival"""
-    from xkd.engine.arrival import import_weights
-    from xkd.jobs import code_of_import, weights_file
+    from xkd.engine.import_weights import import_weights
+    from xkd.plan.jobs import code_of_import, weights_file
 
     settings, layout = plan.settings(Cell.parse(asked.subject)), plan.layout(asked.results)
     if settings.weights is None:
@@ -79,7 +79,7 @@ def search(plan: Plan, asked: argparse.Namespace) -> int:
 def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int:
     from xkd.engine.cell import train_cell
     from xkd.engine.options import EngineOptions
-    from xkd.jobs import code_of_training
+    from xkd.plan.jobs import code_of_training
 
     if settings.weights:
         raise Refused(
@@ -106,7 +106,7 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
 
 def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
     """Settings of a run that is to be used. Raises Refused if it was trained with others."""
-    from xkd.cards import require_settings
+    from xkd.records.cards import require_settings
     from xkd.search import decided
 
     layout = plan.layout(asked.results)
@@ -133,7 +133,7 @@ def tabulate_teacher(plan: Plan, asked: argparse.Namespace) -> None:
 
 def reinforce(plan: Plan, asked: argparse.Namespace) -> None:
     """a teacher's answers to plain and reinforced images"""
-    from xkd.inspection.answers import ask_teacher
+    from xkd.analyses.responses import ask_teacher
 
     run, inputs = Run.parse(asked.subject), plan.config["oracle_inputs"]
     ask_teacher(
@@ -150,7 +150,7 @@ def reinforce(plan: Plan, asked: argparse.Namespace) -> None:
 
 def cluster(plan: Plan, asked: argparse.Namespace) -> None:
     """t-SNE and silhouettes of a teacher's answers"""
-    from xkd.inspection.clusters import cluster_answers
+    from xkd.analyses.clusters import cluster_answers
 
     cluster_answers(
         Run.parse(asked.subject),
@@ -162,7 +162,7 @@ def cluster(plan: Plan, asked: argparse.Namespace) -> None:
 
 def explain(plan: Plan, asked: argparse.Namespace) -> None:
     """explanations of test images, and the class similarity they show"""
-    from xkd.inspection.explanations import explain_run
+    from xkd.analyses.explanations import explain_run
 
     run = Run.parse(asked.subject)
     explain_run(
@@ -192,7 +192,7 @@ def check(plan: Plan, asked: argparse.Namespace) -> None:
 
 def status(plan: Plan, asked: argparse.Namespace) -> None:
     """what is done, running, queued or failed, and why"""
-    from xkd.status import status
+    from xkd.monitor.status import status
 
     print("\n".join(status(plan, plan.layout(asked.results))))
 

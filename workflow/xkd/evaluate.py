@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from xkd import cards, networks
-from xkd.analysis.calibration import ece, top1
-from xkd.artifacts import atomic, verify
+from xkd import networks
 from xkd.data.dataset import PreparedData
 from xkd.data.stream import Normalisation
 from xkd.errors import Refused
+from xkd.files import atomic, verify
+from xkd.measures.calibration import ece, top1
 from xkd.networks import Network, Output
-from xkd.settings import DatasetSettings, NetworkSettings
+from xkd.plan.settings import DatasetSettings, NetworkSettings
+from xkd.records import cards
 
 # Images of 32x32 per forward pass, fewer of larger ones; answers do not depend on it. On a CPU no
 # more than a training batch, so that activations find room where those of training were.

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from xkd.errors import Refused, unknown
 from xkd.networks import Network
-from xkd.settings import DatasetSettings, Reinforcement
+from xkd.plan.settings import DatasetSettings, Reinforcement
 
 REFERENCE_BATCH = 64  # γ multiplied the gradient of a mean over 64 samples in the official code
 

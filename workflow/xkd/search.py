@@ -6,10 +6,10 @@ split, and load no other; their teachers are trained on the `fit` split too.
 
 from typing import Any
 
-from xkd.artifacts import read_json, write_json
 from xkd.errors import Refused
-from xkd.runs import Layout
-from xkd.settings import CellSettings
+from xkd.files import read_json, write_json
+from xkd.plan.runs import Layout
+from xkd.plan.settings import CellSettings
 
 
 def choose(settings: CellSettings, layout: Layout) -> None:

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from xkd.report import job, plots, reinforced, results
-from xkd.report.families import BLUE, GREY, VERMILLION
+from xkd.report import drawing, plots, reinforced, results
 from xkd.report.layout import label
+from xkd.report.looks import BLUE, GREY, VERMILLION
 
 SPLITS = {
     "train": ("training images", BLUE, "-", "o"),
@@ -87,6 +87,6 @@ def _split(spread: Axes, right: Axes, split: str, bins: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         responses = results.read_responses(snakemake.input.responses)
         plots.save(draw(responses, snakemake.params.item), measured(responses), snakemake.output)

@@ -13,8 +13,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from xkd.errors import Refused
-from xkd.report import job, panels, plots
-from xkd.report.panels import Explanations
+from xkd.report import arrays, drawing, plots
+from xkd.report.arrays import Explanations
 
 MOST_CLASSES = 12  # columns that stay legible across a page
 SIGNED, POSITIVE = "RdBu_r", "Reds"  # no evidence is white in both
@@ -98,7 +98,7 @@ def _grid(block: SubFigure, panel: Explanations) -> None:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
-        found = panels.explanations(snakemake.input.explanations, item["labels"])
+        found = arrays.explanations(snakemake.input.explanations, item["labels"])
         plots.save(draw(found, item), measured(found), snakemake.output)

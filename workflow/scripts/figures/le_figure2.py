@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from xkd.analysis.class_similarity import PairRank, pair_ranks
-from xkd.report import job, panels, plots
-from xkd.report.families import VERMILLION
-from xkd.report.panels import Similarity
+from xkd.measures.class_similarity import PairRank, pair_ranks
+from xkd.report import arrays, drawing, plots
+from xkd.report.arrays import Similarity
+from xkd.report.looks import VERMILLION
 
 MOST_WRITTEN = 12  # with more classes the cells are too small for numbers
 
@@ -99,7 +99,7 @@ def _frames(axes: Axes, panel: Similarity, ranks: list[PairRank]) -> None:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
-        found = panels.similarities(snakemake.input.similarity, item["labels"])
+        found = arrays.similarities(snakemake.input.similarity, item["labels"])
         plots.save(draw(found, item), measured(found), snakemake.output)

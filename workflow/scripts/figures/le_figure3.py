@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xkd.report import families, job, plots, published, results
+from xkd.report import drawing, looks, plots, published, results
 from xkd.report.layout import label
 
 LINES = ("ce", "le_uniform")
 DOT = {"markersize": 2.8, "markerfacecolor": "white", "color": "black", "markeredgewidth": 0.6}
-HOLLOW = {"markersize": 7, "markerfacecolor": "none", "color": families.BLACK, "zorder": 5}
+HOLLOW = {"markersize": 7, "markerfacecolor": "none", "color": looks.BLACK, "zorder": 5}
 
 
 def measured(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -44,14 +44,14 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
 
 
 def _bars(axes: Axes, frame: pd.DataFrame, runs: pd.DataFrame, item: dict) -> None:
-    methods = [name for name in families.ordered(frame.method) if name not in LINES]
+    methods = [name for name in looks.ordered(frame.method) if name not in LINES]
     rows = frame.set_index("method")
     reach = pd.concat([runs.top1, rows["mean"] - rows["std"], rows["mean"] + rows["std"]])
     reach = pd.concat([reach, rows.published])
     margin = 0.2 * (reach.max() - reach.min() or 0.01)
     floor = reach.min() - margin
     for place, method in enumerate(methods):
-        look, row = families.look(method), rows.loc[method]
+        look, row = looks.look(method), rows.loc[method]
         paint = {"color": look.color, "alpha": 0.75, "hatch": look.hatch, "edgecolor": "black"}
         axes.bar(place, row["mean"] - floor, 0.7, bottom=floor, linewidth=0.7, **paint)
         if row["std"] > 0:
@@ -60,7 +60,7 @@ def _bars(axes: Axes, frame: pd.DataFrame, runs: pd.DataFrame, item: dict) -> No
         name = "one seed" if place == 0 else None
         axes.plot([place + 0.22] * len(seeds), seeds, "o", zorder=4, label=name, **DOT)
     for method in [name for name in LINES if name in rows.index]:
-        look, name = families.look(method), label(item["labels"], "method", method)
+        look, name = looks.look(method), label(item["labels"], "method", method)
         axes.axhline(rows["mean"][method], color=look.color, linestyle=look.dash, label=name)
     if rows.published.notna().any():
         axes.plot(rows.published.reindex(methods).to_list(), "D", label="published", **HOLLOW)
@@ -77,7 +77,7 @@ def _explanation(method: str, item: dict) -> str:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
         runs = results.read_cells(snakemake.input.cells, item)
         printed = published.beside(snakemake.input, item, "Figure 3")

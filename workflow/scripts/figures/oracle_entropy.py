@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xkd.report import job, plots, published, reinforced, results
-from xkd.report.families import BLACK, NETWORKS
+from xkd.report import drawing, plots, published, reinforced, results
 from xkd.report.layout import label
+from xkd.report.looks import BLACK, NETWORKS
 
 
 def measured(responses: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _network(
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
         responses = results.read_responses(snakemake.input.responses)
         printed = published.beside(snakemake.input, item, "Table 3")

@@ -7,7 +7,7 @@ student; ours is the smallest (A46).
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xkd.report import curves, job, plots, published, results
+from xkd.report import curves, drawing, plots, published, results
 from xkd.report.layout import label
 
 
@@ -33,7 +33,7 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
         runs = results.read_cells(snakemake.input.cells, item)
         printed = published.beside(snakemake.input, item, "student json (Figure 5)")

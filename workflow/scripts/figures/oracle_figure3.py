@@ -18,9 +18,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from xkd.errors import Refused
-from xkd.report import job, panels, plots
-from xkd.report.families import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
-from xkd.report.panels import Embeddings
+from xkd.report import arrays, drawing, plots
+from xkd.report.arrays import Embeddings
+from xkd.report.looks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, "#8C510A", GREY, "#B79F00", "#5E3C99")
 MARKERS = ("o", "^")  # superclasses 1-10 and 11-20
@@ -127,7 +127,7 @@ def _thumbnails(axes: Axes, points: NDArray, embeddings: Embeddings) -> None:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
-        embeddings = panels.embeddings(snakemake.input.embeddings[0])
+        embeddings = arrays.embeddings(snakemake.input.embeddings[0])
         plots.save(draw(embeddings, item), measured(embeddings, item), snakemake.output)

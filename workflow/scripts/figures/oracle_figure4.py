@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xkd.report import job, plots, published, results
-from xkd.report.families import BLACK, BLUE, GREEN, VERMILLION
+from xkd.report import drawing, plots, published, results
+from xkd.report.looks import BLACK, BLUE, GREEN, VERMILLION
 
 LOOKS = {"super": (BLUE, "o", "superclasses"), "sub": (VERMILLION, "s", "classes")}
 SPLITS = ("test", "train")
@@ -114,7 +114,7 @@ def _entries(crosses: bool) -> list[Line2D]:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
         clusters = results.read_clusters(snakemake.input.clusters)
         printed = published.beside(snakemake.input, item, "t-SNE/silhouette notebook")

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from xkd.report import job, plots, reinforced, results
-from xkd.report.families import BLUE, GREY, VERMILLION
+from xkd.report import drawing, plots, reinforced, results
 from xkd.report.layout import label
+from xkd.report.looks import BLUE, GREY, VERMILLION
 
 MOST_COLUMNS = 4
 
@@ -115,7 +115,7 @@ def _diagram(upper: Axes, lower: Axes, row: Any) -> None:
 
 
 if __name__ == "__main__":
-    with job.logged(snakemake.log):
+    with drawing.logged(snakemake.log):
         item = snakemake.params.item
         responses = results.read_responses(snakemake.input.responses)
         plots.save(draw(responses, item), measured(responses, item), snakemake.output)

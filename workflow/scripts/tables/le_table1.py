@@ -6,7 +6,7 @@ teacher (A14).
 
 import pandas as pd
 
-from xkd.report import job, tables
+from xkd.report import drawing, tables
 
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -15,4 +15,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    job.draw_accuracies(snakemake, build, "Table 1")
+    drawing.draw_accuracies(snakemake, build, "Table 1")

@@ -6,7 +6,7 @@ works, which we show as it prints them and do not measure.
 
 import pandas as pd
 
-from xkd.report import job, tables
+from xkd.report import drawing, tables
 from xkd.report.compare import compare
 
 OWN = "own implementation"
@@ -24,4 +24,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    job.draw_accuracies(snakemake, build)
+    drawing.draw_accuracies(snakemake, build)

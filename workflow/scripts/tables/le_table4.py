@@ -6,7 +6,7 @@ from the CE run of seed s (A14), DML reports its first network (A30).
 
 import pandas as pd
 
-from xkd.report import job, tables
+from xkd.report import drawing, tables
 
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -15,4 +15,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    job.draw_accuracies(snakemake, build, "Table 4")
+    drawing.draw_accuracies(snakemake, build, "Table 4")

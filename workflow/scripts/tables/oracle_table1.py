@@ -6,7 +6,7 @@ the gradient and the sign version (A48). Nothing is retrained on x*.
 
 import pandas as pd
 
-from xkd.report import job, reinforced, tables
+from xkd.report import drawing, reinforced, tables
 
 
 def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -16,4 +16,4 @@ def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.
 
 
 if __name__ == "__main__":
-    job.draw_responses(snakemake, build, "Table 1")
+    drawing.draw_responses(snakemake, build, "Table 1")

@@ -8,7 +8,7 @@ Protocol: softmax at T = 1, not calibrated; equal-width bins, 20 (as in the auth
 
 import pandas as pd
 
-from xkd.report import job, reinforced, tables
+from xkd.report import drawing, reinforced, tables
 
 BLOCKS = [("ece", "test"), ("ece15", "test"), ("ece", "train")]
 
@@ -21,4 +21,4 @@ def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.
 
 
 if __name__ == "__main__":
-    job.draw_responses(snakemake, build, "Table 2")
+    drawing.draw_responses(snakemake, build, "Table 2")

@@ -8,7 +8,7 @@ column groups are swapped, and compared with the data set that they belong to.
 
 import pandas as pd
 
-from xkd.report import job, reinforced, tables
+from xkd.report import drawing, reinforced, tables
 
 
 def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -20,4 +20,4 @@ def build(responses: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.
 
 
 if __name__ == "__main__":
-    job.draw_responses(snakemake, build, "Table 3")
+    drawing.draw_responses(snakemake, build, "Table 3")

@@ -6,7 +6,7 @@ epoch of one run, so the block "best test epoch" is the like-for-like comparison
 
 import pandas as pd
 
-from xkd.report import job, tables
+from xkd.report import drawing, tables
 from xkd.report.results import of_slug
 
 LIKE_FOR_LIKE = (
@@ -25,4 +25,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    job.draw_accuracies(snakemake, build, "Table 4")
+    drawing.draw_accuracies(snakemake, build, "Table 4")

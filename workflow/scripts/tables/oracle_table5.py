@@ -5,7 +5,7 @@ Protocol: validation images as test split, last epoch; mean and sample s.d. over
 
 import pandas as pd
 
-from xkd.report import job, tables
+from xkd.report import drawing, tables
 
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -15,4 +15,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    job.draw_accuracies(snakemake, build, "Table 5")
+    drawing.draw_accuracies(snakemake, build, "Table 5")

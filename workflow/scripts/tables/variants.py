@@ -6,7 +6,7 @@ paper, and nothing of it decides a default: those are fixed beforehand (README, 
 
 import pandas as pd
 
-from xkd.report import job, tables
+from xkd.report import drawing, tables
 
 
 def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table:
@@ -15,4 +15,4 @@ def build(runs: pd.DataFrame, printed: pd.DataFrame, item: dict) -> tables.Table
 
 
 if __name__ == "__main__":
-    job.draw_accuracies(snakemake, build)
+    drawing.draw_accuracies(snakemake, build)

@@ -25,7 +25,7 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
 
     from xkd.bench import cuda, report
     from xkd.bench import rows as cpu
-    from xkd.bench.ground import QUICK, Ground
+    from xkd.bench.synthetic import QUICK, BenchCells
     from xkd.engine.options import EngineOptions
     from xkd.engine.runtime import Runtime
 
@@ -40,12 +40,12 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
             f"the machine is busy (load {load:.1f}); ratios of processor time are still fair, "
             "those of the wall are not"
         )
-    ground = Ground(runtime.device.type, QUICK if quick else bench.SCALE)
+    cells = BenchCells(runtime.device.type, QUICK if quick else bench.SCALE)
     about = {**report.machine(runtime), "how": bench.HOW}
     lines = []
     for name in chosen:
         row = bench.ROWS[name]
-        figures = row(ground)
+        figures = row(cells)
         if missing := row.targets.keys() - figures.keys():
             say(f"{name} cannot be measured on this machine ({', '.join(sorted(missing))})")
         for candidate, figure in figures.items():

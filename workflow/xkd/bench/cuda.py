@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from xkd.bench.cells import Watch, train
-from xkd.bench.ground import FULL, MLP, RESNET20, Ground
-from xkd.bench.measuring import PEER, Figure, Spread, Target, compare, in_turns
+from xkd.bench.measuring import PEER, Figure, Spread, Target, alternate, compare
 from xkd.bench.rows import Row
+from xkd.bench.synthetic import FULL, MLP, RESNET20, BenchCells
+from xkd.bench.whole_cells import Watch, train
 from xkd.engine.options import EngineOptions
-from xkd.settings import CellSettings, NetworkSettings
+from xkd.plan.settings import CellSettings, NetworkSettings
 
 HOW = (
     "Five seeds, synthetic images, scoring included; the wall from the end of the first epoch to "
@@ -28,13 +28,13 @@ CONVOLUTION_PASSES, WEIGHT_PASSES = 14, 8
 class CellHere:
     """A side whose step is a whole cell in this process, timed without its first epoch."""
 
-    def __init__(self, ground: Ground, settings: CellSettings, options: EngineOptions) -> None:
-        self.arguments = ground, settings, options
+    def __init__(self, cells: BenchCells, settings: CellSettings, options: EngineOptions) -> None:
+        self.arguments = cells, settings, options
 
-    def turn(self, steps: int) -> float:
+    def measure(self, steps: int) -> float:
         """Returns: seconds per step of training and seed."""
-        ground, settings, _ = self.arguments
-        updates = -(-ground.scale.images // settings.recipe.batch) * (settings.recipe.epochs - 1)
+        cells, settings, _ = self.arguments
+        updates = -(-cells.scale.images // settings.recipe.batch) * (settings.recipe.epochs - 1)
         seconds = 0.0
         for _ in range(steps):
             train(*self.arguments, watch := Watch())
@@ -46,7 +46,7 @@ class CellHere:
 
 def five_seeds(
     network: NetworkSettings,
-    ground: Ground,
+    cells: BenchCells,
     targets: Mapping[str, Target],
     backend: str = "graph",
 ) -> dict[str, Figure]:
@@ -54,32 +54,32 @@ def five_seeds(
 
     A target named `bound` compares with `least_seconds`, the others with the eager loop.
     """
-    settings = cell(ground, network)
+    settings = cell(cells, network)
     figures = {}
     for precision in dict.fromkeys(name.split()[0] for name in targets):
         ways = {PEER: "loop", precision: backend}
         sides = {
-            side: CellHere(ground, settings, EngineOptions(way, precision, device=ground.device))
+            side: CellHere(cells, settings, EngineOptions(way, precision, device=cells.device))
             for side, way in ways.items()
         }
-        taken = in_turns(sides, replace(ground.scale.effort, turn=0))  # one cell is a turn
+        taken = alternate(sides, replace(cells.scale.effort, per_round=0))  # one cell is a turn
         figures |= compare(taken, {precision: targets[precision]})
         if (name := f"{precision} bound") in targets:
-            least = [least_seconds(ground, settings)] * len(taken[precision])
+            least = [least_seconds(cells, settings)] * len(taken[precision])
             figures |= compare({PEER: least, name: taken[precision]}, {name: targets[name]})
     return figures
 
 
-def cell(ground: Ground, network: NetworkSettings) -> CellSettings:
+def cell(cells: BenchCells, network: NetworkSettings) -> CellSettings:
     """Cross-entropy, five seeds."""
-    settings = ground.settings("ce", network)
+    settings = cells.settings("ce", network)
     return replace(settings, recipe=replace(settings.recipe, epochs=EPOCHS))
 
 
-def least_seconds(ground: Ground, settings: CellSettings) -> float:
+def least_seconds(cells: BenchCells, settings: CellSettings) -> float:
     """Seconds that a step of one seed takes if it does nothing but move its bytes."""
-    moved = bytes_per_step(ground.network(settings), settings)
-    return moved / copy_bandwidth(torch.device(ground.device), COPIED)
+    moved = bytes_per_step(cells.network(settings), settings)
+    return moved / copy_bandwidth(torch.device(cells.device), COPIED)
 
 
 @torch.no_grad()

@@ -35,15 +35,15 @@ class Spread(NamedTuple):
 class Effort:
     """How long to look: about `seconds`, but no fewer than `rounds` and no more than `most`.
 
-    sittings: so often, each with new processes: how fast one is depends on where its memory lies
-    turn: seconds of steps that every side gets in a round; one step where that takes longer
+    sessions: so often, each with new processes: how fast one is depends on where its memory lies
+    per_round: seconds of steps that every side gets in a round; one step where that takes longer
     """
 
     seconds: float = 15.0
     rounds: int = 5
     most: int = 50
-    turn: float = 0.1
-    sittings: int = 3
+    per_round: float = 0.1
+    sessions: int = 3
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Figure:
 class Side(Protocol):
     """Somebody who can be asked for some steps."""
 
-    def turn(self, steps: int) -> float:
+    def measure(self, steps: int) -> float:
         """Take them. Returns: seconds per step."""
         ...
 
@@ -104,7 +104,7 @@ class Apart:
         self._process.start()
         theirs.close()
 
-    def turn(self, steps: int) -> float:
+    def measure(self, steps: int) -> float:
         """Raises: RuntimeError if the process has died; its own words are on stderr."""
         try:
             self._pipe.send(steps)
@@ -133,17 +133,17 @@ def _serve(pipe: Connection, build: Build) -> None:
         pipe.send((time.process_time() - began) / steps)
 
 
-def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]]:
+def alternate(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]]:
     """Time all sides in every round, in reverse order in every second round, then close them.
 
     A turn before warms up and is not counted.
     Returns: seconds per step of every side, round by round.
     """
     try:
-        first = {name: side.turn(1) for name, side in sides.items()}
-        steps = {name: max(1, math.ceil(effort.turn / took)) for name, took in first.items()}
+        first = {name: side.measure(1) for name, side in sides.items()}
+        steps = {name: max(1, math.ceil(effort.per_round / took)) for name, took in first.items()}
         rough = sum(
-            count * sides[name].turn(count) if count > 1 else first[name]
+            count * sides[name].measure(count) if count > 1 else first[name]
             for name, count in steps.items()
         )
         rounds = min(max(int(effort.seconds / rough), effort.rounds), effort.most)
@@ -151,7 +151,7 @@ def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]
         order = list(sides)
         for _ in range(rounds):
             for name in order:
-                taken[name].append(sides[name].turn(steps[name]))
+                taken[name].append(sides[name].measure(steps[name]))
             order.reverse()
         return taken
     finally:
@@ -159,18 +159,18 @@ def in_turns(sides: Mapping[str, Side], effort: Effort) -> dict[str, list[float]
             side.close()
 
 
-def in_sittings(builds: Mapping[str, Build], effort: Effort) -> dict[str, list[float]]:
-    """Time sides in processes of their own, and in new ones in every sitting; see `in_turns`."""
+def in_sessions(builds: Mapping[str, Build], effort: Effort) -> dict[str, list[float]]:
+    """Time sides in processes of their own, and in new ones in every session; see `alternate`."""
     share = replace(
         effort,
-        seconds=effort.seconds / effort.sittings,
-        rounds=math.ceil(effort.rounds / effort.sittings),
-        most=math.ceil(effort.most / effort.sittings),
+        seconds=effort.seconds / effort.sessions,
+        rounds=math.ceil(effort.rounds / effort.sessions),
+        most=math.ceil(effort.most / effort.sessions),
     )
     taken: dict[str, list[float]] = {name: [] for name in builds}
-    for _ in range(effort.sittings):
+    for _ in range(effort.sessions):
         sides = {name: Apart(build) for name, build in builds.items()}
-        for name, seconds in in_turns(sides, share).items():
+        for name, seconds in alternate(sides, share).items():
             taken[name] += seconds
     return taken
 
@@ -181,7 +181,7 @@ def compare(
     """What became of every target: ratios within each round, and their spread over the rounds.
 
     Args:
-        taken: of the side `PEER`, and of one side for every target; from `in_turns`.
+        taken: of the side `PEER`, and of one side for every target; from `alternate`.
     """
     figures = {}
     for name, target in targets.items():

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from xkd.networks import Network
-from xkd.settings import DatasetSettings, Recipe
+from xkd.plan.settings import DatasetSettings, Recipe
 
 # ------------------------------------------------------------------------------------------ data
 

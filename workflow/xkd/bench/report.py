@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from xkd.artifacts import write_json, write_text
 from xkd.bench.measuring import Figure, Spread, Target
 from xkd.engine.outputs import circumstances
 from xkd.engine.runtime import Runtime
+from xkd.files import write_json, write_text
 
 UNITS = {"speed": "×", "cost": "×", "memory": " GiB"}
 

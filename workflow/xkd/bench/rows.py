@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from xkd import methods
-from xkd.bench import cells, peers
-from xkd.bench.ground import FULL, MLP, ORACLE, RESNET8, RESNET20, Ground
-from xkd.bench.measuring import PEER, Build, Effort, Figure, Target, compare, in_sittings
+from xkd.bench import peers, whole_cells
+from xkd.bench.measuring import PEER, Build, Effort, Figure, Target, compare, in_sessions
 from xkd.bench.sides import convolutions, engine, gathered, loaded, naive, products, ready
+from xkd.bench.synthetic import FULL, MLP, ORACLE, RESNET8, RESNET20, BenchCells
 from xkd.engine.runtime import has_compiler
-from xkd.settings import NetworkSettings
+from xkd.plan.settings import NetworkSettings
 
 HOW = (
     "Synthetic images in batches of 128 on CIFAR (64 for teachers' tables) and 16 on MNIST; one "
-    "thread. Every side has a process of its own, and a new one in each of three sittings; all "
+    "thread. Every side has a process of its own, and a new one in each of three sessions; all "
     "take turns, and their processor times are compared; where it says wall, the time on the clock."
 )
 SCALE = FULL
@@ -28,117 +28,117 @@ class Row:
     slow: not for a quick look
     """
 
-    measure: Callable[[Ground, Mapping[str, Target]], dict[str, Figure]]
+    measure: Callable[[BenchCells, Mapping[str, Target]], dict[str, Figure]]
     targets: Mapping[str, Target]
     slow: bool = False
 
-    def __call__(self, ground: Ground) -> dict[str, Figure]:
-        return self.measure(ground, self.targets)
+    def __call__(self, cells: BenchCells) -> dict[str, Figure]:
+        return self.measure(cells, self.targets)
 
 
-def contest(sides: Callable[[Ground], Sides]) -> Callable[..., dict[str, Figure]]:
+def contest(sides: Callable[[BenchCells], Sides]) -> Callable[..., dict[str, Figure]]:
     """A row's measurement, from its sides: the peer, and a candidate for every target."""
-    return lambda ground, targets: decide(ground.scale.effort, targets, sides(ground))
+    return lambda cells, targets: decide(cells.scale.effort, targets, sides(cells))
 
 
 def decide(effort: Effort, targets: Mapping[str, Target], sides: Sides) -> dict[str, Figure]:
     """Time the sides, and compare."""
-    return compare(in_sittings(sides, effort), targets)
+    return compare(in_sessions(sides, effort), targets)
 
 
 # ----------------------------------------------------------------------------------------- sides
 
 
-def batch(ground: Ground) -> Sides:
-    settings = ground.settings("ce")
-    return {PEER: loaded(ground, settings), "gather": gathered(ground, settings)}
+def batch(cells: BenchCells) -> Sides:
+    settings = cells.settings("ce")
+    return {PEER: loaded(cells, settings), "gather": gathered(cells, settings)}
 
 
-def step(network: NetworkSettings, *precisions: str) -> Callable[[Ground], Sides]:
+def step(network: NetworkSettings, *precisions: str) -> Callable[[BenchCells], Sides]:
     """Cross-entropy, from the loader or the gathered batch to the update."""
 
-    def sides(ground: Ground) -> Sides:
-        settings = ground.settings("ce", network)
-        candidates = {p: engine(ground, settings, p) for p in precisions}
-        return {PEER: naive(ground, settings), **candidates}
+    def sides(cells: BenchCells) -> Sides:
+        settings = cells.settings("ce", network)
+        candidates = {p: engine(cells, settings, p) for p in precisions}
+        return {PEER: naive(cells, settings), **candidates}
 
     return sides
 
 
-def le_gradcam(ground: Ground) -> Sides:
+def le_gradcam(cells: BenchCells) -> Sides:
     """What explanations in closed form add to cross-entropy."""
-    explained = ground.settings("le", explanation="gradcam")
-    return {PEER: engine(ground, ground.settings("ce")), "gradcam": engine(ground, explained)}
+    explained = cells.settings("le", explanation="gradcam")
+    return {PEER: engine(cells, cells.settings("ce")), "gradcam": engine(cells, explained)}
 
 
-def le_gradcam_loop(ground: Ground) -> Sides:
+def le_gradcam_loop(cells: BenchCells) -> Sides:
     """Introspective learning, loader and all."""
-    settings = ground.settings("le", explanation="gradcam")
-    return {PEER: naive(ground, settings, peers.GradCam), "gradcam": engine(ground, settings)}
+    settings = cells.settings("le", explanation="gradcam")
+    return {PEER: naive(cells, settings, peers.GradCam), "gradcam": engine(cells, settings)}
 
 
-def le_grad_mlp(ground: Ground) -> Sides:
+def le_grad_mlp(cells: BenchCells) -> Sides:
     """No loader on either side."""
     exact, rounded = (
-        ground.settings("le", MLP, explanation="grad", bfloat16_maps=bf16) for bf16 in (False, True)
+        cells.settings("le", MLP, explanation="grad", bfloat16_maps=bf16) for bf16 in (False, True)
     )
     return {
-        PEER: ready(ground, exact, peers.InputGradients),
-        "float32": engine(ground, exact),
-        "bf16_maps": engine(ground, rounded),
+        PEER: ready(cells, exact, peers.InputGradients),
+        "float32": engine(cells, exact),
+        "bf16_maps": engine(cells, rounded),
     }
 
 
-def floor_convolutions(ground: Ground) -> Sides:
+def floor_convolutions(cells: BenchCells) -> Sides:
     """How much of a step nobody can save without other convolutions."""
-    settings = ground.settings("ce", RESNET20)
-    return {PEER: convolutions(ground, settings), "resnet20": engine(ground, settings)}
+    settings = cells.settings("ce", RESNET20)
+    return {PEER: convolutions(cells, settings), "resnet20": engine(cells, settings)}
 
 
-def floor_maps(ground: Ground) -> Sides:
+def floor_maps(cells: BenchCells) -> Sides:
     """How much of LE(Grad) nobody can save without other matrix products."""
-    settings = ground.settings("le", MLP, explanation="grad")
-    return {PEER: products(ground, settings), "le_grad": engine(ground, settings)}
+    settings = cells.settings("le", MLP, explanation="grad")
+    return {PEER: products(cells, settings), "le_grad": engine(cells, settings)}
 
 
-def teacher_table(ground: Ground) -> Sides:
+def teacher_table(cells: BenchCells) -> Sides:
     """What a student pays for a teacher whose answers lie in a table."""
     sides = {PEER: "ce", "kd": "kd", "oracle": "oracle"}
     return {
-        name: engine(ground, ground.settings(uses, recipe=ORACLE)) for name, uses in sides.items()
+        name: engine(cells, cells.settings(uses, recipe=ORACLE)) for name, uses in sides.items()
     }
 
 
-def oracle_step(ground: Ground) -> Sides:
+def oracle_step(cells: BenchCells) -> Sides:
     """No loader on either side."""
-    settings = ground.settings("oracle", recipe=ORACLE)
-    published = partial(peers.PublishedOracle, teacher=ground.network(settings, seed=99))
-    return {PEER: ready(ground, settings, published), "table": engine(ground, settings)}
+    settings = cells.settings("oracle", recipe=ORACLE)
+    published = partial(peers.PublishedOracle, teacher=cells.network(settings, seed=99))
+    return {PEER: ready(cells, settings, published), "table": engine(cells, settings)}
 
 
-def compiled(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
+def compiled(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, Figure]:
     """What torch.compile gains, by precision; nothing can be said where it finds no compiler."""
     if not has_compiler():
         return {}
-    settings, figures = ground.settings("ce", RESNET20), {}
+    settings, figures = cells.settings("ce", RESNET20), {}
     for precision, target in targets.items():
         sides = {
-            PEER: engine(ground, settings, precision),
-            precision: engine(ground, settings, precision, compiled=True),
+            PEER: engine(cells, settings, precision),
+            precision: engine(cells, settings, precision, compiled=True),
         }
-        figures |= decide(ground.scale.effort, {precision: target}, sides)
+        figures |= decide(cells.scale.effort, {precision: target}, sides)
     return figures
 
 
-def every_method(ground: Ground, targets: Mapping[str, Target]) -> dict[str, Figure]:
+def every_method(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, Figure]:
     """Each against cross-entropy, two processes at a time for memory's sake."""
-    effort = replace(ground.scale.effort, seconds=ground.scale.effort.seconds / 5, sittings=1)
+    effort = replace(cells.scale.effort, seconds=cells.scale.effort.seconds / 5, sessions=1)
     figures = {}
     for name, target in targets.items():
         uses, stage, options = METHODS[name]
         sides = {
-            PEER: engine(ground, ground.settings("ce")),
-            name: engine(ground, ground.settings(uses, **options), stage=stage),
+            PEER: engine(cells, cells.settings("ce")),
+            name: engine(cells, cells.settings(uses, **options), stage=stage),
         }
         figures |= decide(effort, {name: target}, sides)
     return figures
@@ -218,12 +218,12 @@ ROWS = {
         {"le_grad": Target("LE(Grad) step, MLP", "the matrix products of its maps", "cost")},
     ),
     "five_seeds": Row(
-        cells.five_on_two_cores,
+        whole_cells.five_on_two_cores,
         {"procs": Target("five ResNet-8, two cores, wall", "in turn, two threads", "speed", 1.3)},
         slow=True,
     ),
     "memory": Row(
-        cells.memory,
+        whole_cells.memory,
         {"5": Target("five ResNet-20 on CIFAR-10", "all in memory", "memory", 3)},
         slow=True,
     ),

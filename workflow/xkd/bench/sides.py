@@ -11,83 +11,83 @@ import torch
 from torch import Tensor, nn
 
 from xkd.bench import peers
-from xkd.bench.ground import Ground
 from xkd.bench.measuring import Build, Step
+from xkd.bench.synthetic import BenchCells
 from xkd.data.stream import Stream
-from xkd.settings import CellSettings
+from xkd.plan.settings import CellSettings
 
 Source = Iterator[tuple[Tensor, Tensor]]
 
 
 def engine(
-    ground: Ground,
+    cells: BenchCells,
     settings: CellSettings,
     precision: str = "float32",
     stage: int = 0,
     compiled: bool = False,
 ) -> Build:
     """A step of the engine, from the gathered batch to the update."""
-    ground.warm(settings)
-    return partial(ground.steps, settings, precision, stage, compiled)
+    cells.warm(settings)
+    return partial(cells.steps, settings, precision, stage, compiled)
 
 
 def naive(
-    ground: Ground, settings: CellSettings, peer: Callable[..., peers.Vanilla] = peers.Vanilla
+    cells: BenchCells, settings: CellSettings, peer: Callable[..., peers.Vanilla] = peers.Vanilla
 ) -> Build:
     """A peer's step, from the loader to the update."""
-    ground.pictures(settings.dataset)
-    return lambda: _step(peer, ground, settings, _loaded(ground, settings))
+    cells.pictures(settings.dataset)
+    return lambda: _step(peer, cells, settings, _loaded(cells, settings))
 
 
-def ready(ground: Ground, settings: CellSettings, peer: Callable[..., peers.Vanilla]) -> Build:
+def ready(cells: BenchCells, settings: CellSettings, peer: Callable[..., peers.Vanilla]) -> Build:
     """A peer's step on batches that lie ready, so that no loader counts."""
-    ground.warm(settings)
-    return lambda: _step(peer, ground, settings, _lying_ready(ground, settings))
+    cells.warm(settings)
+    return lambda: _step(peer, cells, settings, _lying_ready(cells, settings))
 
 
-def gathered(ground: Ground, settings: CellSettings) -> Build:
+def gathered(cells: BenchCells, settings: CellSettings) -> Build:
     """Nothing but the engine's batch."""
-    resident = ground.material(settings.dataset, ground.runtime()).train
+    resident = cells.cell_data(settings.dataset, cells.runtime()).train
 
     def build() -> Step:
-        ground.runtime().prepare()
+        cells.runtime().prepare()
         plan = peers.endless(Stream(resident, settings.recipe.batch, seed=0).epoch(1))
         return lambda: resident.batch(*next(plan))
 
     return build
 
 
-def loaded(ground: Ground, settings: CellSettings) -> Build:
+def loaded(cells: BenchCells, settings: CellSettings) -> Build:
     """Nothing but a batch from the loader."""
-    ground.pictures(settings.dataset)
-    return lambda: partial(next, _loaded(ground, settings))
+    cells.pictures(settings.dataset)
+    return lambda: partial(next, _loaded(cells, settings))
 
 
-def convolutions(ground: Ground, settings: CellSettings) -> Build:
+def convolutions(cells: BenchCells, settings: CellSettings) -> Build:
     """Nothing but the convolutions of a residual network, there and back."""
-    ground.warm(settings)
+    cells.warm(settings)
 
     def build() -> Step:
-        runtime = ground.runtime()
+        runtime = cells.runtime()
         runtime.prepare()
-        network = ground.network(settings)
+        network = cells.network(settings)
         for name, module in list(network.named_modules()):
             if isinstance(module, nn.BatchNorm2d | nn.ReLU):
                 network.set_submodule(name, nn.Identity())
         network = runtime.place(network)
-        train = ground.material(settings.dataset, runtime).train
+        train = cells.cell_data(settings.dataset, runtime).train
         images, _ = train.batch(*next(iter(Stream(train, settings.recipe.batch, seed=0).epoch(1))))
         return lambda: network(images).logits.sum().backward()
 
     return build
 
 
-def products(ground: Ground, settings: CellSettings) -> Build:
+def products(cells: BenchCells, settings: CellSettings) -> Build:
     """Nothing but the matrix products that the maps of LE(Grad) on a perceptron are made of."""
 
     def build() -> Step:
-        ground.runtime().prepare()
-        network = ground.network(settings).requires_grad_(False)
+        cells.runtime().prepare()
+        network = cells.network(settings).requires_grad_(False)
         rows = torch.randn(
             settings.recipe.batch * settings.dataset.classes, network.classifier.in_features
         )
@@ -97,23 +97,23 @@ def products(ground: Ground, settings: CellSettings) -> Build:
     return build
 
 
-def _loaded(ground: Ground, settings: CellSettings) -> Source:
-    pictures = peers.Pictures(*ground.pictures(settings.dataset), settings.dataset)
+def _loaded(cells: BenchCells, settings: CellSettings) -> Source:
+    pictures = peers.Pictures(*cells.pictures(settings.dataset), settings.dataset)
     return peers.endless(peers.loader(pictures, settings.recipe.batch))
 
 
-def _lying_ready(ground: Ground, settings: CellSettings, count: int = 4) -> Source:
+def _lying_ready(cells: BenchCells, settings: CellSettings, count: int = 4) -> Source:
     """Some batches, over and over, in the memory format that loaders leave them in."""
-    train = ground.material(settings.dataset, ground.runtime()).train
+    train = cells.cell_data(settings.dataset, cells.runtime()).train
     plan = list(Stream(train, settings.recipe.batch, seed=0).epoch(1))[:count]
     batches = [train.batch(index, view) for index, view in plan]
     return peers.endless([(images.contiguous(), labels) for images, labels in batches])
 
 
 def _step(
-    peer: Callable[..., peers.Vanilla], ground: Ground, settings: CellSettings, source: Source
+    peer: Callable[..., peers.Vanilla], cells: BenchCells, settings: CellSettings, source: Source
 ) -> Step:
-    update = peer(ground.network(settings), recipe=settings.recipe)
+    update = peer(cells.network(settings), recipe=settings.recipe)
 
     def step() -> None:
         images, labels = next(source)

@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from xkd.artifacts import read_json
-from xkd.artifacts import verify as verify_digest
 from xkd.data import DATA, MANIFEST
 from xkd.errors import Refused, unknown
+from xkd.files import read_json
+from xkd.files import verify as verify_digest
 
 
 class Split(NamedTuple):

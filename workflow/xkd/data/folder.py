@@ -16,7 +16,7 @@ from xkd.data.sources import contents, torchvision_datasets
 from xkd.data.sources._pictures import Damaged, decoded, many
 from xkd.data.stream import Normalisation
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 Step = tuple[Tensor, Tensor]  # index and view, each [B]
 

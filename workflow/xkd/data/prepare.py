@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from xkd.artifacts import atomic, digest, write_json
 from xkd.data import DATA, MANIFEST, sources
 from xkd.data.sources import Raw
 from xkd.data.splits import class_balanced
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings
+from xkd.files import atomic, digest, write_json
+from xkd.plan.settings import DatasetSettings
 
 NORMALISATION_TOLERANCE = 0.02  # on the [0, 1] scale; constants in print differ by less
 SUBSET_TOLERANCE = 0.04  # a few classes are normalised like the whole set, and stray further

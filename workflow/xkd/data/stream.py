@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 
 class Normalisation:
@@ -133,7 +133,7 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpochOrder:
     """One epoch: which image in which view, in order. index, view: int64, [N]."""
 
     index: Tensor
@@ -169,13 +169,13 @@ class Stream:
     def __init__(self, images: Images, batch: int, seed: int) -> None:
         self.images, self.batch, self.seed = images, batch, seed
 
-    def epoch(self, number: int) -> Plan:
-        """The plan of a 1-based epoch, on the device of the labels."""
+    def epoch(self, number: int) -> EpochOrder:
+        """The order of a 1-based epoch, on the device of the labels."""
         generator = torch.Generator().manual_seed(_mixed(self.seed, number))
         count, device = len(self.images), self.images.labels.device
         order = torch.randperm(count, generator=generator)
         view = torch.randint(self.images.views, (count,), generator=generator)
-        return Plan(order.to(device), view.to(device), self.batch)
+        return EpochOrder(order.to(device), view.to(device), self.batch)
 
 
 def _mixed(seed: int, epoch: int) -> int:

@@ -1,11 +1,11 @@
-"""From settings to the modules that are trained: the student, its method and their surroundings."""
+"""From settings to the modules that are trained: the student, its method and their context."""
 
 import torch
 
 from xkd import methods, networks
-from xkd.methods.base import BaseMethod, Surroundings
+from xkd.methods.base import BaseMethod, BuildContext
 from xkd.networks import Network
-from xkd.settings import CellSettings, DatasetSettings
+from xkd.plan.settings import CellSettings, DatasetSettings
 
 
 def build_method(settings: CellSettings, teacher: Network | None) -> BaseMethod:
@@ -24,7 +24,7 @@ def build_method(settings: CellSettings, teacher: Network | None) -> BaseMethod:
     student = spawn()
     student_features, student_blocks = shapes(student, settings.dataset)
     teacher_features, teacher_blocks = shapes(teacher, settings.dataset) if teacher else ((), ())
-    surroundings = Surroundings(
+    context = BuildContext(
         classes=settings.dataset.classes,
         spawn=spawn,
         student_features=student_features,
@@ -32,7 +32,7 @@ def build_method(settings: CellSettings, teacher: Network | None) -> BaseMethod:
         teacher_features=teacher_features,
         teacher_blocks=teacher_blocks,
     )
-    return chosen(student, surroundings, options)
+    return chosen(student, context, options)
 
 
 @torch.no_grad()

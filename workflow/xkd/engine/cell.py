@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
-from xkd.cards import plain
 from xkd.engine import backends, memory, outputs
 from xkd.engine.backends import Choice
 from xkd.engine.build import parameter_count
+from xkd.engine.cell_data import CellData, data_digest
 from xkd.engine.job import Job
-from xkd.engine.lock import locked
-from xkd.engine.material import Material, data_digest
 from xkd.engine.options import EngineOptions
 from xkd.engine.progress import Silence, watch
 from xkd.engine.runtime import Runtime
@@ -22,8 +20,10 @@ from xkd.engine.teacher import Teachers
 from xkd.engine.team import Team, assemble
 from xkd.errors import Refused
 from xkd.evaluate import weights_digest
-from xkd.runs import Cell, Layout, Run
-from xkd.settings import CellSettings
+from xkd.plan.runs import Cell, Layout, Run
+from xkd.plan.settings import CellSettings
+from xkd.records.cards import plain
+from xkd.records.lock import locked
 
 AFFECTS_RESULTS = False
 
@@ -56,12 +56,12 @@ def train_cell(
     options, cell, team = options or EngineOptions(), settings.cell, assemble()
     with (
         _alone(team, layout, cell),
-        contextlib.closing(watch(str(cell)) if team.leads else Silence()) as progress,
+        contextlib.closing(watch(str(cell)) if team.is_leader else Silence()) as progress,
         Stop() as stop,
     ):
         runtime = Runtime.of(options)
         known = settings, data, layout, code, options.arithmetic, team.size
-        fingerprints, missing = team.told(_left_to_do(*known) if team.leads else ({}, []))
+        fingerprints, missing = team.broadcast(_left_to_do(*known) if team.is_leader else ({}, []))
         if kept := len(settings.seeds) - len(missing):
             progress.say(f"{kept} of {len(settings.seeds)} seeds are complete and stay as they are")
         if missing:
@@ -69,13 +69,13 @@ def train_cell(
             streamed = settings.dataset.resized_crop
             choice = backends.choose(options, len(missing), runtime.on_cuda, team.size, streamed)
             workers = max(0, options.threads // team.size - 1)
-            material = Material.of(settings, data, runtime, workers)
-            teachers = Teachers(settings, layout, table, material, runtime, options)
+            cell_data = CellData.of(settings, data, runtime, workers)
+            teachers = Teachers(settings, layout, table, cell_data, runtime, options)
             at_once = choice.at_once(len(missing), options)
             job = Job(
-                settings, missing, layout, material, teachers, runtime, options, fingerprints,
+                settings, missing, layout, cell_data, teachers, runtime, options, fingerprints,
                 _card(settings, runtime, options, teachers), progress, stop, team,
-                in_memory=_check_memory(settings, material, teachers, at_once, team.size),
+                in_memory=_check_memory(settings, cell_data, teachers, at_once, team.size),
             )  # fmt: skip
             choice = backends.calibrated(choice, job)
             job.card["engine"] |= choice.describe()
@@ -90,14 +90,14 @@ def train_cell(
                 if stopped.signal == signal.SIGINT:
                     raise KeyboardInterrupt from None
                 return RESUMABLE
-        if team.leads:
+        if team.is_leader:
             outputs.write_manifest(settings, layout, parameter_count(settings))
     return 0
 
 
 def _alone(team: Team, layout: Layout, cell: Cell) -> contextlib.AbstractContextManager:
     """Nobody else writes this cell; the leader holds the lock for its team."""
-    if not team.leads:
+    if not team.is_leader:
         return contextlib.nullcontext()
     return locked(layout.cell(cell) / ".resume" / "lock", f"cell {cell}")
 
@@ -142,14 +142,14 @@ def _left_to_do(
 
 
 def _check_memory(
-    settings: CellSettings, material: Material, teachers: Teachers, at_once: int, processes: int
+    settings: CellSettings, cell_data: CellData, teachers: Teachers, at_once: int, processes: int
 ) -> int:
     """How many seeds may be in memory, if more of them than `at_once` are begun.
 
     Raises: Refused if not even these fit.
     """
     taught = teachers(settings.seeds[0])
-    shared = material.bytes + teachers.bytes
+    shared = cell_data.bytes + teachers.bytes
     needed = memory.estimate(settings, taught and taught.network, shared, processes)
     memory.require(settings, needed, at_once, teachers.runtime)
     return max(at_once, memory.room(needed, teachers.runtime))

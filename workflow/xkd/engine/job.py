@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xkd.engine.checkpoint import Checkpoints
-from xkd.engine.material import Material
+from xkd.engine.cell_data import CellData
 from xkd.engine.options import EngineOptions
 from xkd.engine.outputs import write_run
 from xkd.engine.progress import Place, Record
@@ -16,8 +15,9 @@ from xkd.engine.stopping import Stop, Stopped
 from xkd.engine.teacher import TeacherSource
 from xkd.engine.team import Team
 from xkd.engine.training import Diverged, Training
-from xkd.runs import Layout, Run
-from xkd.settings import CellSettings
+from xkd.plan.runs import Layout, Run
+from xkd.plan.settings import CellSettings
+from xkd.records.checkpoint import Checkpoints
 
 AFFECTS_RESULTS = False
 
@@ -41,14 +41,14 @@ class Job:
     team:         the processes that train it together; every one has a job like this
     kind:         of training
     in_memory:    seeds that may be begun and not finished at the same time
-    turn:         called with the epochs that a seed has completed, before every other; it returns
+    await_turn:   called with the epochs that a seed has completed, before every other; it returns
                   when the epoch may be trained
     """
 
     settings: CellSettings
     seeds: list[int]
     layout: Layout
-    material: Material
+    cell_data: CellData
     teacher: Callable[[int], TeacherSource | None]
     runtime: Runtime
     options: EngineOptions
@@ -59,7 +59,7 @@ class Job:
     team: Team = field(default_factory=Team)
     kind: Callable[..., Training] = Training
     in_memory: int = sys.maxsize
-    turn: Callable[[int], None] = lambda epochs: None
+    await_turn: Callable[[int], None] = lambda epochs: None
 
     def checkpoints(self, seed: int) -> Checkpoints:
         path = self.layout.resume(Run(self.settings.cell, seed))
@@ -69,18 +69,18 @@ class Job:
 
     def fresh(self, seed: int) -> Training:
         """A seed at its start."""
-        return self.kind(self.settings, seed, self.material, self.teacher(seed), self.runtime)
+        return self.kind(self.settings, seed, self.cell_data, self.teacher(seed), self.runtime)
 
     def resume(self, training: Training) -> None:
         """Take a seed to where its last checkpoint left it, if there is one."""
-        found = self.checkpoints(training.seed).load() if self.team.leads else None
-        if (state := self.team.told(found)) is not None:
+        found = self.checkpoints(training.seed).load() if self.team.is_leader else None
+        if (state := self.team.broadcast(found)) is not None:
             training.restore(state)
             self.progress.say(f"seed {training.seed} continues after epoch {training.epoch}")
 
     def finish(self, training: Training) -> None:
         """Leave the files of a finished seed."""
-        if not self.team.leads:
+        if not self.team.is_leader:
             return
         seed = training.seed
         folder = self.layout.run(Run(self.settings.cell, seed))
@@ -90,7 +90,7 @@ class Job:
 
     def asked_to_stop(self) -> int | None:
         """The signal that came to this process or another of the team, if any."""
-        return self.team.agreed(self.stop.requested or 0) or None
+        return self.team.all_max(self.stop.requested or 0) or None
 
 
 def train_seed(job: Job, seed: int) -> None:
@@ -102,26 +102,26 @@ def train_seed(job: Job, seed: int) -> None:
     """
     training = job.fresh(seed)
     job.resume(training)
-    keeper = Keeper(job, training)
+    saving = CheckpointSchedule(job, training)
     try:
         while not training.finished:
-            job.turn(training.epoch)
-            keeper.before_epoch()
-            if training.plan is None:
+            job.await_turn(training.epoch)
+            saving.before_epoch()
+            if training.order is None:
                 training.begin_epoch()
             else:
                 training.start_clock()
             while training.position < len(training.batches):
                 training.advance()
-                keeper.after_step()
+                saving.after_step()
             training.end_epoch()
-            keeper.after_epoch()
+            saving.after_epoch()
     except Diverged as problem:
-        raise keeper.explain(problem) from None
+        raise saving.explain(problem) from None
     job.finish(training)
 
 
-class Keeper:
+class CheckpointSchedule:
     """Between the steps of one seed: tell its progress, leave checkpoints, stop when asked to."""
 
     def __init__(self, job: Job, training: Training) -> None:
@@ -149,7 +149,7 @@ class Keeper:
 
     def tell(self) -> None:
         done, steps = self.training.position, len(self.training.batches)
-        place = self._place(done, steps, done * self.training.plan.batch)
+        place = self._place(done, steps, done * self.training.order.batch)
         self.job.progress.step(self.training.seed, place)
 
     def due_in_epoch(self) -> bool:
@@ -158,14 +158,14 @@ class Keeper:
 
     def after_epoch(self) -> None:
         training = self.training
-        place = self._place(0, 0, len(training.material.train))
+        place = self._place(0, 0, len(training.cell_data.train))
         self.job.progress.epoch(training.seed, place, training.history[-1], training.seconds[-1])
         if self._due() and not training.finished:
             self.save()
 
     def save(self) -> None:
         state = self.training.state()
-        if self.job.team.leads:
+        if self.job.team.is_leader:
             self.checkpoints.save(state)
         self.saved, self.good = time.monotonic(), self.training.epoch
 
@@ -180,4 +180,4 @@ class Keeper:
         return Place(self.training.epoch, len(self.training.schedule), position, steps, images)
 
     def _due(self) -> bool:
-        return bool(self.job.team.agreed(time.monotonic() - self.saved >= self.period))
+        return bool(self.job.team.all_max(time.monotonic() - self.saved >= self.period))

@@ -48,14 +48,14 @@ def lease_gpu(
         return None
     folder = folder or _folder()
     places = [(gpu, place) for place in range(cells) for gpu in gpus]  # an empty GPU first
-    told = False
+    announced = False
     while True:
         for gpu, place in places:
             if _lock(folder / f"gpu{gpu}.{place}"):
                 environment[VARIABLE] = gpu
                 return gpu
-        if not told:
-            told = True
+        if not announced:
+            announced = True
             print(
                 f"waiting for a GPU: all of {', '.join(gpus)} are taken ({folder}); "
                 f"{cells} may share one (engine: cells_per_gpu)",

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from xkd.engine.build import build_method
 from xkd.engine.runtime import Runtime
-from xkd.engine.schedule import turns
+from xkd.engine.schedule import epoch_settings
 from xkd.errors import Refused
 from xkd.networks import Network
-from xkd.settings import CellSettings
+from xkd.plan.settings import CellSettings
 
 AFFECTS_RESULTS = False
 PROCESS = 400e6  # Python and torch themselves
@@ -81,7 +81,8 @@ def estimate(
     for weight in method.parameters():
         kept.pop(weight.untyped_storage().data_ptr(), None)
     batch = max(
-        turn.recipe.batch for turn in turns(method.stages(settings.recipe), settings.recipe)
+        epoch.recipe.batch
+        for epoch in epoch_settings(method.stages(settings.recipe), settings.recipe)
     )
     # As much again for gradients on the way, and for what the teacher and the losses hold.
     activations = 2 * sum(kept.values()) * batch / PROBE / processes

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from xkd import cards
-from xkd.artifacts import digest, read_json, write_json, write_text
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
 from xkd.evaluate import Predictions, metrics, predict, save_network, save_predictions
+from xkd.files import digest, read_json, write_json, write_text
+from xkd.fingerprint import git_commit, versions
 from xkd.networks import Network
-from xkd.provenance import git_commit, versions
-from xkd.runs import Layout, Run
-from xkd.settings import CellSettings
+from xkd.plan.runs import Layout, Run
+from xkd.plan.settings import CellSettings
+from xkd.records import cards
 
 CARD = "run.yaml"
 FIRST = ("epoch", "stage", "lr", "loss", "train_top1", "test_top1", "holdout_top1")
@@ -66,7 +66,7 @@ def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None
     trained = {"": training.method.student}
     trained |= {f"-{name}": network for name, network in training.method.others.items()}
     with training.runtime.autocast():
-        answers = {end: predict(n, training.material.score) for end, n in trained.items()}
+        answers = {end: predict(n, training.cell_data.score) for end, n in trained.items()}
     if not all(np.isfinite(predictions.logits).all() for predictions in answers.values()):
         raise Diverged(f"seed {training.seed}: the last step left weights that are not numbers")
     write_text(folder / "history.csv", table(training.history))
@@ -74,7 +74,7 @@ def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None
     write_text(folder / "timing.csv", table(seconds))
     files = ["history.csv"]
     for end, network in trained.items():
-        more = {"split": training.material.score.name} if end else curve(training)
+        more = {"split": training.cell_data.score.name} if end else curve(training)
         files += _write_answers(network, answers[end], folder, more, end)
     _seal(folder, {**card, "seconds": round(sum(training.seconds), 3)}, files)
 
@@ -108,7 +108,7 @@ def _seal(folder: Path, card: Mapping[str, Any], files: Sequence[str]) -> None:
 
 def curve(training: Training) -> dict[str, float | str]:
     """What the history says in one line; nothing is chosen by the best epoch (A4)."""
-    split = training.material.score.name
+    split = training.cell_data.score.name
     scores = [record[f"{split}_top1"] for record in training.history]
     best = max(range(len(scores)), key=scores.__getitem__)
     return {

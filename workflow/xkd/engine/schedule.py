@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from xkd.errors import Refused
-from xkd.settings import Recipe
+from xkd.plan.settings import Recipe
 
 
 class StageLike(Protocol):
@@ -17,7 +17,7 @@ class StageLike(Protocol):
     def weights_at(self, epoch: int) -> Mapping[str, float]: ...
 
 
-class Turn(NamedTuple):
+class EpochSettings(NamedTuple):
     """One epoch.
 
     epoch:    1-based over the whole training
@@ -39,7 +39,7 @@ class Turn(NamedTuple):
     weights: Mapping[str, float]
 
 
-def turns(stages: Sequence[StageLike], recipe: Recipe) -> list[Turn]:
+def epoch_settings(stages: Sequence[StageLike], recipe: Recipe) -> list[EpochSettings]:
     """Every epoch of the stages, in order.
 
     Stages without a recipe share the cell's: its schedule runs on from one to the next, and counts
@@ -47,7 +47,7 @@ def turns(stages: Sequence[StageLike], recipe: Recipe) -> list[Turn]:
 
     Raises: Refused if an epoch has no loss term with a factor other than zero.
     """
-    planned: list[Turn] = []
+    planned: list[EpochSettings] = []
     shared = 0  # epochs already trained under the cell's recipe
     for position, stage in enumerate(stages):
         own = stage.recipe is not None
@@ -61,7 +61,7 @@ def turns(stages: Sequence[StageLike], recipe: Recipe) -> list[Turn]:
                     "loss terms have weight 0; raise one of the method's weights"
                 )
             planned.append(
-                Turn(
+                EpochSettings(
                     epoch=len(planned) + 1,
                     stage=position,
                     name=stage.name,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.sgd import sgd
 
-from xkd.settings import Recipe
+from xkd.plan.settings import Recipe
 
 
 class Sgd:

@@ -18,22 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xkd.artifacts import atomic, digest, read_json, write_json
 from xkd.data.dataset import load
 from xkd.data.stream import Resident
-from xkd.engine.lock import locked
-from xkd.engine.material import data_digest
+from xkd.engine.cell_data import data_digest
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import RESUMABLE, Stop
 from xkd.engine.table_file import Header, header_path
 from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
+from xkd.files import atomic, digest, read_json, write_json
+from xkd.fingerprint import fingerprint
 from xkd.networks import Network
-from xkd.provenance import fingerprint
+from xkd.plan.runs import Layout, Run
+from xkd.plan.settings import CellSettings, Reinforcement
+from xkd.records.lock import locked
 from xkd.reinforce import Bounds, bounds_of, reinforce
-from xkd.runs import Layout, Run
-from xkd.settings import CellSettings, Reinforcement
 
 BATCH, GPU_BATCH = 250, 2000  # views per forward pass
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xkd.artifacts import read_json, verify
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings, Reinforcement
+from xkd.files import read_json, verify
+from xkd.plan.settings import DatasetSettings, Reinforcement
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xkd.engine.material import Material
+from xkd.engine.cell_data import CellData
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
 from xkd.engine.table_file import Header, open_table
@@ -14,9 +14,9 @@ from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
 from xkd.methods.base import TeacherAnswer
 from xkd.networks import Network
+from xkd.plan.runs import Layout, Run
+from xkd.plan.settings import CellSettings, DatasetSettings, TeacherNeeds
 from xkd.reinforce import bounds_of, reinforce
-from xkd.runs import Layout, Run
-from xkd.settings import CellSettings, DatasetSettings, TeacherNeeds
 
 
 class TeacherSource(Protocol):
@@ -29,7 +29,7 @@ class TeacherSource(Protocol):
 
         Args:
             images, labels: of the batch, as in `methods.base.Batch`.
-            index, view: where they come from, [B], as in `data.stream.Plan`.
+            index, view: where they come from, [B], as in `data.stream.EpochOrder`.
         """
         ...
 
@@ -85,11 +85,11 @@ class Teachers:
         settings: CellSettings,
         layout: Layout,
         path: Path | None,
-        material: Material,
+        cell_data: CellData,
         runtime: Runtime,
         options: EngineOptions,
     ) -> None:
-        self.settings, self.layout, self.material = settings, layout, material
+        self.settings, self.layout, self.cell_data = settings, layout, cell_data
         self.runtime = runtime
         self.path = _path(settings, path, options)
         self._ready: dict[int, TeacherSource] = {}
@@ -129,10 +129,10 @@ class Teachers:
         if self.path is None:
             return ForwardTeacher(network, needs, settings.dataset, self.runtime)
         expected = Header.of(
-            weights_digest(run), self.material.digest, settings.dataset, needs.reinforcement
+            weights_digest(run), self.cell_data.digest, settings.dataset, needs.reinforcement
         )
         logits = open_table(self.path, expected).to(self.runtime.device)
-        return TableTeacher(network, logits, self.material.rows, self.runtime)
+        return TableTeacher(network, logits, self.cell_data.rows, self.runtime)
 
 
 def _path(settings: CellSettings, path: Path | None, options: EngineOptions) -> Path | None:

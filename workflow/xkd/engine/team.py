@@ -30,10 +30,10 @@ class Team:
         self.rank, self.size, self._talk = rank, size, talk
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         return self.rank == 0
 
-    def told(self, content: T) -> T:
+    def broadcast(self, content: T) -> T:
         """The leader's content, to all."""
         if self.size == 1:
             return content
@@ -41,7 +41,7 @@ class Team:
         dist.broadcast_object_list(carried, src=0, group=self._talk)
         return carried[0]
 
-    def agreed(self, number: int) -> int:
+    def all_max(self, number: int) -> int:
         """The largest of everybody's numbers, to all."""
         if self.size == 1:
             return number
@@ -49,7 +49,7 @@ class Team:
         dist.all_reduce(carried, dist.ReduceOp.MAX, group=self._talk)
         return int(carried)
 
-    def gathered(self, content: T) -> list[T]:
+    def all_gather(self, content: T) -> list[T]:
         """Everybody's contents by rank, to all."""
         if self.size == 1:
             return [content]

@@ -6,17 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xkd.data.stream import Plan, Stream
+from xkd.data.stream import EpochOrder, Stream
 from xkd.engine.build import build_method
-from xkd.engine.material import Material
+from xkd.engine.cell_data import CellData
 from xkd.engine.runtime import Runtime
-from xkd.engine.schedule import Turn, turns
+from xkd.engine.schedule import EpochSettings, epoch_settings
 from xkd.engine.sgd import Sgd
 from xkd.engine.teacher import TeacherSource
 from xkd.errors import Refused
 from xkd.evaluate import accuracy
-from xkd.methods.base import Batch, Outcome
-from xkd.settings import CellSettings
+from xkd.methods.base import Batch, StepOutput
+from xkd.plan.settings import CellSettings
 
 
 class Diverged(Refused):
@@ -31,7 +31,7 @@ class Training:
         schedule: every epoch of the training
         epoch:    epochs completed
         position: steps completed in the epoch under way
-        plan:     images and views of the epoch under way, None between epochs
+        order:    images and views of the epoch under way, None between epochs
         batches:  those of every step, as this process sees them
         history:  one dict per completed epoch, named as in `history.csv`
         seconds:  duration of every completed epoch, scoring included
@@ -41,19 +41,19 @@ class Training:
         self,
         settings: CellSettings,
         seed: int,
-        material: Material,
+        cell_data: CellData,
         teacher: TeacherSource | None,
         runtime: Runtime,
     ) -> None:
         torch.manual_seed(settings.draws_from(seed))
         self.settings, self.seed, self.runtime = settings, seed, runtime
-        self.material, self.teacher = material, teacher
+        self.cell_data, self.teacher = cell_data, teacher
         self.method = runtime.place(build_method(settings, teacher and teacher.network))
         if runtime.compile:
             self.method.student.compile()
-        self.schedule = turns(self.method.stages(settings.recipe), settings.recipe)
+        self.schedule = epoch_settings(self.method.stages(settings.recipe), settings.recipe)
         self.epoch = self.position = 0
-        self.plan: Plan | None = None
+        self.order: EpochOrder | None = None
         self.history: list[dict[str, float | str]] = []
         self.seconds: list[float] = []
         self.rows: list[Tensor] = []  # what `step` returned, in this epoch
@@ -74,7 +74,7 @@ class Training:
         return self.epoch == len(self.schedule)
 
     @property
-    def turn(self) -> Turn:
+    def current(self) -> EpochSettings:
         """The epoch under way, or the next one."""
         return self.schedule[self.epoch]
 
@@ -84,14 +84,14 @@ class Training:
         Args:
             position: steps of it that have been completed already.
         """
-        turn = self.turn
-        if self._entered != turn.stage:
+        current = self.current
+        if self._entered != current.stage:
             self.enter_stage()
-        self._set(turn)
-        stream = Stream(self.material.train, turn.recipe.batch, self.seed)
-        self.plan = stream.epoch(turn.epoch)
-        self.batches = [self.part(index, view) for index, view in self.plan]
-        self.material.train.expect(self.batches[position:])
+        self._set(current)
+        stream = Stream(self.cell_data.train, current.recipe.batch, self.seed)
+        self.order = stream.epoch(current.epoch)
+        self.batches = [self.part(index, view) for index, view in self.order]
+        self.cell_data.train.expect(self.batches[position:])
         self.rows, self.position = [], position
         self.method.train()
         self.start_clock()
@@ -100,19 +100,19 @@ class Training:
         """From here on, time counts as that of the epoch under way."""
         self._began = time.monotonic()
 
-    def _set(self, turn: Turn) -> None:
+    def _set(self, current: EpochSettings) -> None:
         """Learning rate and factors of the loss terms; in place where they are on the device."""
-        self.optimiser.rate = turn.lr if self.rate is None else self.rate.fill_(turn.lr)
-        factors = torch.tensor(list(turn.weights.values()), dtype=self.runtime.dtype)
-        self.terms = list(turn.weights)
+        self.optimiser.rate = current.lr if self.rate is None else self.rate.fill_(current.lr)
+        factors = torch.tensor(list(current.weights.values()), dtype=self.runtime.dtype)
+        self.terms = list(current.weights)
         place = torch.empty_like(factors, device=self.runtime.device)
         self.factors = self.places.setdefault(tuple(self.terms), place).copy_(factors)
 
     def enter_stage(self) -> None:
         """A fresh optimiser; under the cell's recipe it takes over the momentum so far."""
-        turn = self.turn
-        wanted = {id(weight) for weight in self.method.trained(turn.name)}
-        self.momentum = {} if turn.own else self.shared
+        current = self.current
+        wanted = {id(weight) for weight in self.method.trained(current.name)}
+        self.momentum = {} if current.own else self.shared
         chosen = {}
         for name, weight in self.method.named_parameters():
             weight.requires_grad_(id(weight) in wanted)
@@ -120,8 +120,8 @@ class Training:
             if weight.requires_grad:
                 chosen[name] = weight
                 self.momentum.setdefault(name, torch.zeros_like(weight))
-        self.optimiser = Sgd(chosen, self.momentum, turn.recipe, turn.lr)
-        self._entered = turn.stage
+        self.optimiser = Sgd(chosen, self.momentum, current.recipe, current.lr)
+        self._entered = current.stage
 
     def part(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """What this process sees of a step; all of it."""
@@ -138,21 +138,21 @@ class Training:
         Returns: what the epoch's record needs, [K]: terms, loss, number of correct answers, meters.
             Nothing is read back to the host here.
         """
-        images, labels = self.material.train.batch(index, view)
+        images, labels = self.cell_data.train.batch(index, view)
         answer = self.teacher and self.teacher.answer(images, labels, index, view)
         with self.runtime.autocast():
-            outcome = self.ask(Batch(images, labels, answer), self.turn.name)
-        terms = torch.stack([outcome.terms[term] for term in self.terms])
+            result = self.ask(Batch(images, labels, answer), self.current.name)
+        terms = torch.stack([result.terms[term] for term in self.terms])
         loss = (terms * self.factors).sum()
         self.optimiser.forget_gradients()
         self.backward(loss)
         self.optimiser.step()
-        correct = (outcome.logits.detach().argmax(1) == labels).sum().to(terms.dtype)
-        self.names = [*self.terms, "loss", "correct", *outcome.meters]
-        rest = torch.stack([loss.detach(), correct, *outcome.meters.values()])
+        correct = (result.logits.detach().argmax(1) == labels).sum().to(terms.dtype)
+        self.names = [*self.terms, "loss", "correct", *result.meters]
+        rest = torch.stack([loss.detach(), correct, *result.meters.values()])
         return torch.cat([terms.detach(), rest])
 
-    def ask(self, batch: Batch, stage: str) -> Outcome:
+    def ask(self, batch: Batch, stage: str) -> StepOutput:
         """The method's answer to a batch."""
         return self.method(batch, stage)
 
@@ -169,19 +169,19 @@ class Training:
         Raises: Diverged, with step and learning rate, if the loss of any step was not finite; the
             history then ends with the epoch before.
         """
-        turn = self.turn
-        record = {"epoch": turn.epoch, "stage": turn.name, "lr": turn.lr}
+        current = self.current
+        record = {"epoch": current.epoch, "stage": current.name, "lr": current.lr}
         record |= self.summary()
-        record[f"{self.material.score.name}_top1"] = self.score() if accuracy is None else accuracy
+        record[f"{self.cell_data.score.name}_top1"] = self.score() if accuracy is None else accuracy
         self.history.append(record)
         self.seconds.append(self._spent + time.monotonic() - self._began)
-        self._spent, self.rows, self.position, self.plan = 0.0, [], 0, None
+        self._spent, self.rows, self.position, self.order = 0.0, [], 0, None
         self.epoch += 1
 
     def score(self) -> float:
         """The student's accuracy on the images of the curve."""
         with self.runtime.autocast():
-            return accuracy(self.method.student, self.material.score)
+            return accuracy(self.method.student, self.cell_data.score)
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to continue to the same bits; between any two steps.
@@ -191,10 +191,10 @@ class Training:
         rows = torch.stack(self.rows).cpu() if self.rows else torch.empty(0)
         if len(rows):
             self.check_finite(rows)
-        spent = self._spent + time.monotonic() - self._began if self.plan else 0.0
+        spent = self._spent + time.monotonic() - self._began if self.order else 0.0
         return {
             "epoch": self.epoch,
-            "position": self.position if self.plan else None,
+            "position": self.position if self.order else None,
             "weights": self.method.state_dict(),
             "momentum": self.momentum,
             "shared_momentum": self.shared,
@@ -215,7 +215,7 @@ class Training:
         for name, saved in state["shared_momentum"].items():
             self.shared[name] = torch.zeros_like(weights[name]).copy_(saved)
         started = state["position"] is not None
-        if not self.finished and (started or not self.turn.first):
+        if not self.finished and (started or not self.current.first):
             self.enter_stage()
             for name, saved in state["momentum"].items():
                 self.momentum[name].copy_(saved)
@@ -230,7 +230,7 @@ class Training:
         """Means over the samples of the epoch: loss, its terms, accuracy, the method's meters."""
         rows = torch.stack(self.rows).double().cpu()  # [steps, K]; the only read of the epoch
         self.check_finite(rows)
-        seen = rows.new_tensor(self.plan.sizes)
+        seen = rows.new_tensor(self.order.sizes)
         means = (rows * seen[:, None]).sum(0) / seen.sum()
         means = dict(zip(self.names, means.tolist(), strict=True))
         correct = rows[:, self.names.index("correct")].sum() / seen.sum()
@@ -245,6 +245,7 @@ class Training:
         if len(bad):
             step = int(bad[0])
             raise Diverged(
-                f"seed {self.seed}: the loss became {losses[step]:g} at epoch {self.turn.epoch}, "
-                f"step {step + 1} of {len(self.plan)}, learning rate {self.turn.lr:g}"
+                f"seed {self.seed}: the loss became {losses[step]:g} at epoch "
+                f"{self.current.epoch}, step {step + 1} of {len(self.order)}, "
+                f"learning rate {self.current.lr:g}"
             )

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from xkd.losses import attention_loss
 from xkd.methods import kd
-from xkd.methods.base import Batch, Outcome
+from xkd.methods.base import Batch, StepOutput
 
 
 class Method(kd.Method):
@@ -25,10 +25,10 @@ class Method(kd.Method):
     WEIGHTS: ClassVar = {"kd": 1.0, "ce": 0.1, "at": 1000.0}
     TEACHER: ClassVar = "features"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)
         terms = self.logit_terms(output.logits, batch)
         if self.wants("at"):
             stages = zip(output.features[1:], batch.teacher.features[1:], strict=True)
             terms["at"] = sum(attention_loss(*pair) for pair in stages)
-        return Outcome(output.logits, terms)
+        return StepOutput(output.logits, terms)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xkd.errors import Refused
 from xkd.networks import Network
-from xkd.settings import Recipe
+from xkd.plan.settings import Recipe
 
 
 class TeacherAnswer(NamedTuple):
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     teacher: TeacherAnswer | None = None
 
 
-class Outcome(NamedTuple):
+class StepOutput(NamedTuple):
     """logits: [B, C], of the student; terms: scalar losses; meters: scalars, without gradient."""
 
     logits: Tensor
@@ -68,7 +68,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class BuildContext:
     """What a method may need to build its parts.
 
     classes:          number of classes C
@@ -103,9 +103,7 @@ class BaseMethod(nn.Module):
     #: Option of the student's network, such as a dropout rate -> the option of the method it takes.
     NETWORK: ClassVar[dict[str, str]] = {}
 
-    def __init__(
-        self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         """options: all of `OPTIONS` and `weights`, defaults filled in, lookups resolved."""
         super().__init__()
         self.student = student
@@ -113,7 +111,7 @@ class BaseMethod(nn.Module):
         # A term of weight zero counts as unlisted: it is neither computed nor added.
         self.weights = {term: factor for term, factor in options["weights"].items() if factor}
         if self.TEACHER == "features":
-            self._require_feature_maps(surroundings)
+            self._require_feature_maps(context)
 
     @property
     def others(self) -> dict[str, Network]:
@@ -132,12 +130,12 @@ class BaseMethod(nn.Module):
         """Parameters that the stage's optimiser updates; by default all of the method's."""
         return self.parameters()
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         """Logits, and the terms listed in the stage's weights (others may be left out)."""
         raise NotImplementedError
 
-    def _require_feature_maps(self, surroundings: Surroundings) -> None:
-        student, teacher = len(surroundings.student_blocks), len(surroundings.teacher_blocks)
+    def _require_feature_maps(self, context: BuildContext) -> None:
+        student, teacher = len(context.student_blocks), len(context.teacher_blocks)
         if not (student and teacher):
             name = type(self).__module__.rpartition(".")[2]
             raise Refused(

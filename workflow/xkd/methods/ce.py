@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from xkd.losses import cross_entropy
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 class Method(BaseMethod):
@@ -11,6 +11,6 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"ce": 1.0}
     TEACHER: ClassVar = "nothing"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
-        return Outcome(logits, {"ce": cross_entropy(logits, batch.labels)})
+        return StepOutput(logits, {"ce": cross_entropy(logits, batch.labels)})

@@ -8,7 +8,7 @@
 from typing import ClassVar
 
 from xkd.losses import cross_entropy, entropy
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 class Method(BaseMethod):
@@ -16,11 +16,11 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"ce": 1.0, "negative_entropy": 0.5}
     TEACHER: ClassVar = "nothing"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
         terms = {}
         if self.wants("ce"):
             terms["ce"] = cross_entropy(logits, batch.labels)
         if self.wants("negative_entropy"):
             terms["negative_entropy"] = -entropy(logits)
-        return Outcome(logits, terms)
+        return StepOutput(logits, terms)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from xkd.losses import at_least_float32, cross_entropy
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 class Method(BaseMethod):
@@ -39,10 +39,10 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"cwtm": 1.0}
     TEACHER: ClassVar = "logits"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
         weights = self.sample_weights(batch.teacher.logits)
-        return Outcome(logits, {"cwtm": cross_entropy(logits, batch.labels, weights)})
+        return StepOutput(logits, {"cwtm": cross_entropy(logits, batch.labels, weights)})
 
     def sample_weights(self, teacher: Tensor) -> Tensor:
         """Non-negative, of sum one, [B]; from the teacher's logits, [B, C]."""

@@ -12,8 +12,8 @@ from functools import partial
 from typing import ClassVar
 
 from xkd.losses import cross_entropy, decoupled_losses
-from xkd.methods.base import BaseMethod, Batch, Outcome, Stage
-from xkd.settings import Recipe
+from xkd.methods.base import BaseMethod, Batch, Stage, StepOutput
+from xkd.plan.settings import Recipe
 
 
 class Method(BaseMethod):
@@ -38,7 +38,7 @@ class Method(BaseMethod):
         weights = partial(warmed_up, self.weights, self.options["warmup"])
         return [Stage("train", recipe.epochs, weights)]
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
         terms = {}
         if self.wants("ce"):
@@ -49,7 +49,7 @@ class Method(BaseMethod):
             )
             decoupled = zip(("tckd", "nckd"), parts, strict=True)
             terms |= {term: loss for term, loss in decoupled if self.wants(term)}
-        return Outcome(logits, terms)
+        return StepOutput(logits, terms)
 
 
 def warmed_up(weights: Mapping[str, float], warmup: int, epoch: int) -> dict[str, float]:

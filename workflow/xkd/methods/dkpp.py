@@ -10,7 +10,7 @@ is the arg-max, as in Born-Again Networks (Furlanello et al. 2018), not the labe
 from typing import ClassVar
 
 from xkd.losses import permute_others, soft_target_loss
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 class Method(BaseMethod):
@@ -25,11 +25,11 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"dkpp": 1.0}
     TEACHER: ClassVar = "logits"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
         teacher = batch.teacher.logits
         # Shuffling logits shuffles probabilities alike, at any temperature.
         teacher = permute_others(teacher, teacher.argmax(dim=1))
-        return Outcome(
+        return StepOutput(
             logits, {"dkpp": soft_target_loss(logits, teacher, self.options["temperature"])}
         )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from xkd.losses import cross_entropy, kl_divergence
-from xkd.methods.base import BaseMethod, Batch, Outcome, Surroundings
+from xkd.methods.base import BaseMethod, Batch, BuildContext, StepOutput
 from xkd.networks import Network
 
 
@@ -23,17 +23,15 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"ce": 1.0, "kl": 0.1}
     TEACHER: ClassVar = "nothing"
 
-    def __init__(
-        self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(student, surroundings, options)
-        self.peer = surroundings.spawn()
+    def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
+        super().__init__(student, context, options)
+        self.peer = context.spawn()
 
     @property
     def others(self) -> dict[str, Network]:
         return {"peer": self.peer}
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         own, peer = (network(batch.images).logits for network in (self.student, self.peer))
         terms = {}
         if self.wants("ce"):
@@ -41,4 +39,4 @@ class Method(BaseMethod):
         if self.wants("kl"):
             terms["kl"] = kl_divergence(own, peer) + kl_divergence(peer, own)
         peer_top1 = (peer.argmax(dim=1) == batch.labels).float().mean()
-        return Outcome(own, terms, {"peer_top1": peer_top1})
+        return StepOutput(own, terms, {"peer_top1": peer_top1})

@@ -13,7 +13,7 @@ from torch import nn
 
 from xkd.errors import Refused
 from xkd.losses import cross_entropy, feature_loss
-from xkd.methods.base import BaseMethod, Batch, Outcome, Surroundings
+from xkd.methods.base import BaseMethod, Batch, BuildContext, StepOutput
 from xkd.networks import Network
 
 GUIDED = 2  # F2
@@ -24,13 +24,11 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"ce": 1.0, "hint": 100.0}
     TEACHER: ClassVar = "features"
 
-    def __init__(
-        self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(student, surroundings, options)
-        self.regressor = regressor(surroundings)
+    def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
+        super().__init__(student, context, options)
+        self.regressor = regressor(context)
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)
         terms = {}
         if self.wants("ce"):
@@ -38,17 +36,17 @@ class Method(BaseMethod):
         if self.wants("hint"):
             guided = self.regressor(output.features[GUIDED])
             terms["hint"] = feature_loss(guided, batch.teacher.features[GUIDED])
-        return Outcome(output.logits, terms)
+        return StepOutput(output.logits, terms)
 
 
-def regressor(surroundings: Surroundings) -> nn.Module:
+def regressor(context: BuildContext) -> nn.Module:
     """r: convolution, batch norm, ReLU, from the student's F2 to the shape of the teacher's.
 
     The kernel is 1×1 for maps of equal size and grows by their difference, as in RepDistiller.
     Raises: Refused if the student's map is smaller than the teacher's.
     """
-    channels_in, *student = surroundings.student_features[GUIDED]
-    channels_out, *teacher = surroundings.teacher_features[GUIDED]
+    channels_in, *student = context.student_features[GUIDED]
+    channels_out, *teacher = context.teacher_features[GUIDED]
     kernel = tuple(1 + have - want for have, want in zip(student, teacher, strict=True))
     if min(kernel) < 1:
         raise Refused(

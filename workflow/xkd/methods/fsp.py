@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from xkd.losses import feature_loss, fsp_matrix
 from xkd.methods import kd
-from xkd.methods.base import Batch, Outcome, Stage
-from xkd.settings import Recipe
+from xkd.methods.base import Batch, Stage, StepOutput
+from xkd.plan.settings import Recipe
 
 
 class Method(kd.Method):
@@ -53,12 +53,12 @@ class Method(kd.Method):
         resting = {id(p) for p in self.student.classifier.parameters()}
         return [p for p in self.student.parameters() if id(p) not in resting]
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)
         if stage == "train":
-            return Outcome(output.logits, self.logit_terms(output.logits, batch))
+            return StepOutput(output.logits, self.logit_terms(output.logits, batch))
         pairs = zip(flows(output.features), flows(batch.teacher.features), strict=True)
-        return Outcome(output.logits, {"fsp": sum(feature_loss(*pair) for pair in pairs)})
+        return StepOutput(output.logits, {"fsp": sum(feature_loss(*pair) for pair in pairs)})
 
 
 def flows(features: tuple[Tensor, ...]) -> list[Tensor]:

@@ -15,10 +15,10 @@ from torch import nn
 
 from xkd.losses import feature_loss
 from xkd.methods import kd
-from xkd.methods.base import Batch, Outcome, Stage, Surroundings
+from xkd.methods.base import Batch, BuildContext, Stage, StepOutput
 from xkd.methods.fitnet import GUIDED, regressor
 from xkd.networks import Network
-from xkd.settings import Recipe
+from xkd.plan.settings import Recipe
 
 
 class Method(kd.Method):
@@ -45,11 +45,9 @@ class Method(kd.Method):
     WEIGHTS: ClassVar = {"hint": 1.0, "kd": 1.0, "ce": 0.1}
     TEACHER: ClassVar = "features"
 
-    def __init__(
-        self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(student, surroundings, options)
-        self.regressor = regressor(surroundings)
+    def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
+        super().__init__(student, context, options)
+        self.regressor = regressor(context)
 
     def stages(self, recipe: Recipe) -> list[Stage]:
         return self.stages_after("hint", recipe)
@@ -62,10 +60,10 @@ class Method(kd.Method):
         guided = [p for p in self.student.parameters() if id(p) not in beyond]
         return [*guided, *self.regressor.parameters()]
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)
         if stage == "train":
-            return Outcome(output.logits, self.logit_terms(output.logits, batch))
+            return StepOutput(output.logits, self.logit_terms(output.logits, batch))
         guided = self.regressor(output.features[GUIDED])
         hint = feature_loss(guided, batch.teacher.features[GUIDED])
-        return Outcome(output.logits, {"hint": hint})
+        return StepOutput(output.logits, {"hint": hint})

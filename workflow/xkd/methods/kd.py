@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xkd.losses import cross_entropy, soft_target_loss
-from xkd.methods.base import BaseMethod, Batch, Outcome, Stage
-from xkd.settings import Recipe
+from xkd.methods.base import BaseMethod, Batch, Stage, StepOutput
+from xkd.plan.settings import Recipe
 
 
 class Method(BaseMethod):
@@ -29,9 +29,9 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"kd": 1.0, "ce": 0.1}
     TEACHER: ClassVar = "logits"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
-        return Outcome(logits, self.logit_terms(logits, batch))
+        return StepOutput(logits, self.logit_terms(logits, batch))
 
     def logit_terms(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms `kd` and `ce`, as far as the weights list them."""

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from xkd.losses import cross_entropy, smoothed_targets
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 class Method(BaseMethod):
@@ -19,7 +19,7 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"ls": 1.0}
     TEACHER: ClassVar = "nothing"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
         targets = smoothed_targets(batch.labels, logits.shape[1], self.options["true_class"])
-        return Outcome(logits, {"ls": cross_entropy(logits, targets)})
+        return StepOutput(logits, {"ls": cross_entropy(logits, targets)})

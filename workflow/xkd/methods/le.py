@@ -12,15 +12,11 @@ from torch import Tensor
 
 from xkd.errors import Refused
 from xkd.explain import explain, require_explainable
-from xkd.explain.similarity import (
-    class_similarity,
-    introspective_targets,
-    zero_map_fractions,
-)
 from xkd.losses import cross_entropy, permute_others, smoothed_targets
-from xkd.methods.base import BaseMethod, Batch, Outcome, Stage, Surroundings
+from xkd.methods.base import BaseMethod, Batch, BuildContext, Stage, StepOutput
 from xkd.networks import Network, Output
-from xkd.settings import Recipe
+from xkd.plan.settings import Recipe
+from xkd.similarity import class_similarity, introspective_targets, zero_map_fractions
 
 
 class Method(BaseMethod):
@@ -69,10 +65,8 @@ class Method(BaseMethod):
     }
     WEIGHTS: ClassVar[dict[str, float]] = {"explanation": 1.0, "ce": 0.1}
 
-    def __init__(
-        self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(student, surroundings, options)
+    def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
+        super().__init__(student, context, options)
         if self.options["spread"] != "uniform":
             require_explainable(student, self.options["explanation"])
 
@@ -89,14 +83,14 @@ class Method(BaseMethod):
             return [introspection]
         return [Stage("warmup", warmup, {"ce": 1.0}), introspection]
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)
         terms = {"ce": cross_entropy(output.logits, batch.labels)}
         if stage == "warmup":
-            return Outcome(output.logits, terms)
+            return StepOutput(output.logits, terms)
         targets, meters = self.targets(output, batch)
         terms["explanation"] = cross_entropy(output.logits, targets)
-        return Outcome(output.logits, terms, meters)
+        return StepOutput(output.logits, terms, meters)
 
     @torch.no_grad()
     def targets(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

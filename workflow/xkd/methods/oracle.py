@@ -11,7 +11,7 @@ records (A13, A45). γ = 0 is the control that tells the gain of x* from that of
 from typing import ClassVar
 
 from xkd.losses import cross_entropy, soft_target_loss
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 class Method(BaseMethod):
@@ -50,7 +50,7 @@ class Method(BaseMethod):
     WEIGHTS: ClassVar = {"oracle": 1.0, "ce": 1.0}
     TEACHER: ClassVar = "logits"
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
         terms = {}
         if self.wants("oracle"):
@@ -58,4 +58,4 @@ class Method(BaseMethod):
             terms["oracle"] = soft_target_loss(logits, batch.teacher.logits, temperature)
         if self.wants("ce"):
             terms["ce"] = cross_entropy(logits, batch.labels)
-        return Outcome(logits, terms)
+        return StepOutput(logits, terms)

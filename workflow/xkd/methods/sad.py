@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from xkd.losses import at_least_float32, attention_map
 from xkd.methods import kd
-from xkd.methods.base import Batch, Outcome, Surroundings
+from xkd.methods.base import Batch, BuildContext, StepOutput
 from xkd.networks import Network
 
 MOST_FEATURES = 27
@@ -42,24 +42,22 @@ class Method(kd.Method):
     WEIGHTS: ClassVar = {"ce": 1.0, "kd": 0.9, "afd": 200.0}
     TEACHER: ClassVar = "features"
 
-    def __init__(
-        self, student: Network, surroundings: Surroundings, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(student, surroundings, options)
+    def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
+        super().__init__(student, context, options)
         self.attention = Attention(
-            [channels for channels, *_ in selected(surroundings.student_blocks)],
-            [channels for channels, *_ in selected(surroundings.teacher_blocks)],
+            [channels for channels, *_ in selected(context.student_blocks)],
+            [channels for channels, *_ in selected(context.teacher_blocks)],
             self.options["width"],
         )
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)
         terms = self.logit_terms(output.logits, batch)
         if self.wants("afd"):
             student = selected(output.blocks)
             teacher = [block.detach() for block in selected(batch.teacher.blocks)]
             terms["afd"] = attended_distance(student, teacher, self.attention(student, teacher))
-        return Outcome(output.logits, terms)
+        return StepOutput(output.logits, terms)
 
 
 def selected(blocks: Sequence) -> Sequence:

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from xkd.networks.base import Network, Output
-from xkd.settings import DatasetSettings, NetworkSettings
+from xkd.plan.settings import DatasetSettings, NetworkSettings
 
 __all__ = ["Network", "Output", "build"]
 

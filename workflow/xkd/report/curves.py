@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from xkd.report import families, published
-from xkd.report.families import BLACK
+from xkd.report import looks, published
 from xkd.report.layout import column_names, label
+from xkd.report.looks import BLACK
 from xkd.report.results import of_slug, with_plain_teachers
 
 KEY = ["dataset", "network", "teacher", "method"]
@@ -48,9 +48,9 @@ def draw_methods(
     Args:
         frame: rows of `measured` for one student; teachers: x positions in order.
     """
-    methods = families.ordered(frame.method)
+    methods = looks.ordered(frame.method)
     for place, method in enumerate(methods):
-        look, style = families.look(method), _style(method, methods)
+        look, style = looks.look(method), _style(method, methods)
         shift = (place - (len(methods) - 1) / 2) * 0.07
         line = frame[frame.method == method].set_index("teacher").reindex(list(teachers))
         x = [position + shift for position in range(len(teachers))]
@@ -69,7 +69,7 @@ def draw_methods(
 
 def legend_entries(frame: pd.DataFrame, item: Mapping[str, Any]) -> list[Line2D]:
     """Methods in the house's order, the star, and the hollow diamond where print is shown."""
-    methods = families.ordered(frame.method)
+    methods = looks.ordered(frame.method)
     entries = []
     for method, name in zip(methods, column_names(methods, item["labels"]), strict=True):
         entries.append(Line2D([], [], label=name, **_style(method, methods)))
@@ -82,8 +82,8 @@ def legend_entries(frame: pd.DataFrame, item: Mapping[str, Any]) -> list[Line2D]
 
 def _style(method: str, among: Sequence[str]) -> dict[str, str]:
     """Line and marker; hollow where an earlier method, a variant, already has the same look."""
-    look = families.look(method)
+    look = looks.look(method)
     style = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
-    if look in [families.look(other) for other in among[: among.index(method)]]:
+    if look in [looks.look(other) for other in among[: among.index(method)]]:
         style["markerfacecolor"] = "white"
     return style

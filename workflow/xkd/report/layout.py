@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from xkd.report import families
+from xkd.plan.runs import SLUG
+from xkd.report import looks
 from xkd.report.compare import METRICS, Metric
 from xkd.report.results import of_slug
-from xkd.runs import SLUG
 
 MISSING = "–"
 ALONE = "alone"  # the column of a teacher's own accuracy
@@ -68,7 +68,7 @@ def column_names(methods: Sequence[str], labels: Labels) -> list[str]:
 
 def variant(method: str) -> str:
     """`official` of `kd_official`: what the name adds to its family's."""
-    return method.removeprefix(families.family(method) or "").strip("_").replace("_", " ")
+    return method.removeprefix(looks.family(method) or "").strip("_").replace("_", " ")
 
 
 def lay_out(title: str, frame: pd.DataFrame, columns: Sequence[str], labels: Labels) -> Block:
@@ -84,7 +84,7 @@ def lay_out(title: str, frame: pd.DataFrame, columns: Sequence[str], labels: Lab
     key = list(frame.columns[: frame.columns.get_loc("method")])
     present = set(frame.method)
     methods = [name for name in columns if name in present]
-    methods += families.ordered(present.difference(methods))
+    methods += looks.ordered(present.difference(methods))
     headings = [name for name in key if name != "dataset" or frame.dataset.nunique() > 1]
     unit = f" ({metric.unit})" if metric.unit else ""
     shared = "" if "dataset" in headings else f", {label(labels, 'dataset', frame.dataset.iloc[0])}"

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from xkd.artifacts import atomic, write_text
-from xkd.report import families, published
+from xkd.files import atomic, write_text
+from xkd.report import looks, published
 
 WIDTH = 7.2  # inches; two columns of a paper
 MOST_PIXELS = 1200  # wider rasters are cut off in the workflow's report
@@ -46,7 +46,7 @@ STYLE = {
 NOTICE = {
     "fontsize": 8,
     "fontweight": "bold",
-    "bbox": {"boxstyle": "round,pad=0.25", "facecolor": "#FFF3D6", "edgecolor": families.ORANGE},
+    "bbox": {"boxstyle": "round,pad=0.25", "facecolor": "#FFF3D6", "edgecolor": looks.ORANGE},
 }
 #: No time stamps and no version strings: the same numbers give the same bytes.
 METADATA = {

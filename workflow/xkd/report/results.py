@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from xkd import cards
-from xkd.artifacts import read_json
 from xkd.errors import Refused
-from xkd.runs import Cell, Run
+from xkd.files import read_json
+from xkd.plan.runs import Cell, Run
+from xkd.records import cards
 
 CELL = ["dataset", "network", "method", "teacher"]
 

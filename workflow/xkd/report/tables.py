@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xkd.artifacts import write_text
 from xkd.errors import Refused
-from xkd.report import families, markup, published, remarks
+from xkd.files import write_text
+from xkd.plan.runs import Cell
+from xkd.report import footnotes, looks, markup, published
 from xkd.report.compare import compare
 from xkd.report.layout import ALONE, Block, lay_out
 from xkd.report.results import CELL, code_notes, teachers_of, with_plain_teachers
-from xkd.runs import Cell
 
 SEPARATE = "Published (other data, other networks)"
 
@@ -71,7 +71,7 @@ def accuracy_table(
         extra: further sections, after these.
     Raises: Refused when two teachers fall into one cell of the table.
     """
-    columns = list(item.get("methods") or families.ordered(runs.method))
+    columns = list(item.get("methods") or looks.ordered(runs.method))
     teaching = teachers_of(runs, runs)
     taught = set(runs[~runs.index.isin(teaching.index)].network)  # not ResNet26 of LE's Table 5
     students = runs[runs.method.isin(columns) & runs.network.isin(taught)]
@@ -84,7 +84,7 @@ def accuracy_table(
         Section("Test images, best epoch", compare(students, of_students, best, rows), columns),
         _teachers(teaching, of_teachers, metric),
     ]
-    return assemble([*sections, *extra], item, [remarks.BEST, *notes, *code_notes(runs)], rows)
+    return assemble([*sections, *extra], item, [footnotes.BEST, *notes, *code_notes(runs)], rows)
 
 
 def _teachers(teaching: pd.DataFrame, printed: pd.DataFrame, metric: str) -> Section:
@@ -113,15 +113,16 @@ def assemble(
     sections = [section for section in sections if len(section.frame)]
     if not sections:
         raise Refused(f"table '{item['title']}' has neither runs nor printed numbers; check inputs")
-    said = [*remarks.sentences(item.get("note")), *remarks.left_out(item), remarks.SPREAD, *notes]
+    said = [*footnotes.sentences(item.get("note")), *footnotes.left_out(item)]
+    said += [footnotes.SPREAD, *notes]
     frames = [section.frame for section in sections]
     if published.comparable(item):
         shown, separate = sections, []
-        said += remarks.verdicts(frames, rows, labels)
+        said += footnotes.verdicts(frames, rows, labels)
     else:
         shown = [replace(section, frame=_only_ours(section.frame)) for section in sections]
         separate = _only_published(sections)
-        said += remarks.stand_ins(item)
+        said += footnotes.stand_ins(item)
     blocks = [
         lay_out(section.title, section.frame, section.columns, labels)
         for section in (*shown, *separate)
@@ -134,7 +135,7 @@ def assemble(
         caption=item.get("caption", ""),
         banner="" if published.comparable(item) else published.DEMO,
         blocks=tuple(blocks),
-        notes=(*said, *remarks.of_print(frames, labels)),
+        notes=(*said, *footnotes.of_print(frames, labels)),
         tidy=tidy[["section", *tidy.columns.drop("section")]],
     )
 

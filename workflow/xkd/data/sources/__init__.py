@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from xkd.errors import Refused, unknown
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 FIND = "set data_root: in config.yaml, or --config data_root=FOLDER"
 FIND_OR_FETCH = f"{FIND}, or allow download: true"

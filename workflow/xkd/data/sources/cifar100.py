@@ -4,7 +4,7 @@ from pathlib import Path
 
 from xkd.data.sources import Raw, torchvision_datasets
 from xkd.data.sources._cifar import images, labels, read_files
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 
 def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:

@@ -8,7 +8,7 @@ import numpy as np
 from xkd.data.sources import Raw
 from xkd.data.splits import class_balanced
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 TEST_PER_CLASS = 50
 TEST_SEED = 0  # never changed: it defines the test split

@@ -20,7 +20,7 @@ from PIL import Image
 from xkd.data.sources import FIND, Raw, lines, torchvision_datasets
 from xkd.data.sources._pictures import Pictures
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 NAMED = 5  # missing classes that a refusal names

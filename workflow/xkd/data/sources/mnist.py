@@ -7,7 +7,7 @@ import numpy as np
 
 from xkd.data.sources import Raw, fetch, intact, torchvision_datasets, verified
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 
 def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:

@@ -15,7 +15,7 @@ from PIL import Image
 from xkd.data.sources import FIND, FIND_OR_FETCH, Raw, fetch, lines
 from xkd.data.sources._pictures import Pictures
 from xkd.errors import Refused
-from xkd.settings import DatasetSettings
+from xkd.plan.settings import DatasetSettings
 
 CLASSES, TRAIN_PER_CLASS, TEST_PER_CLASS, SIZE = 200, 500, 50, 64
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"

@@ -70,15 +70,15 @@ def calibrated(choice: Choice, job: "Job") -> Choice:
     Only where `auto` chose `procs` for a job long enough to be worth the trial. On CUDA, `graph`
     tries by itself whether steps can be captured.
     """
-    from xkd.engine.backends import calibration
+    from xkd.engine.backends import trial
 
     at_once = choice.at_once(len(job.seeds), job.options)
     wanted = job.options.backend == "auto" and choice.name == "procs"
-    if not wanted or calibration.steps(job) < calibration.FROM_STEPS:
+    if not wanted or trial.steps(job) < trial.FROM_STEPS:
         return choice
-    if (gain := calibration.gain(job, at_once)) is None:
+    if (gain := trial.gain(job, at_once)) is None:
         return choice
     why = f"{at_once} at once take {gain:.2f} times the steps of one"
-    if gain < calibration.WORTHWHILE:
+    if gain < trial.WORTHWHILE:
         return Choice("loop", why)
     return choice._replace(why=f"{choice.why}; {why}")

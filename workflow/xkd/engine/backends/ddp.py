@@ -22,7 +22,7 @@ from xkd.engine.job import Job
 from xkd.engine.team import Team
 from xkd.engine.training import Training
 from xkd.evaluate import count_right
-from xkd.methods.base import BaseMethod, Batch, Outcome
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 
 
 def train(job: Job) -> dict[int, str]:
@@ -37,7 +37,7 @@ class Shared(Training):
     def __init__(self, *given: Any, team: Team) -> None:
         super().__init__(*given)
         self.team = team
-        if not team.leads:  # the same start, other random numbers on the way
+        if not team.is_leader:  # the same start, other random numbers on the way
             self.generator.manual_seed(self.seed * 65536 + team.rank)
 
     def enter_stage(self) -> None:
@@ -53,7 +53,7 @@ class Shared(Training):
 
     def step(self, index: Tensor, view: Tensor) -> Tensor:
         """As in one process; the returned means and counts are those of the whole step."""
-        whole = self.plan.sizes[self.position]
+        whole = self.order.sizes[self.position]
         self.share = len(index) / whole if self.team.rank < whole else 0.0
         row = super().step(index, view)
         counted = torch.tensor([name == "correct" for name in self.names], device=row.device)
@@ -62,7 +62,7 @@ class Shared(Training):
         dist.all_reduce(row)
         return row
 
-    def ask(self, batch: Batch, stage: str) -> Outcome:
+    def ask(self, batch: Batch, stage: str) -> StepOutput:
         return self.wrapped(batch, stage)
 
     def backward(self, loss: Tensor) -> None:
@@ -73,7 +73,7 @@ class Shared(Training):
         """Every process scores its part, with the leader's running statistics."""
         for buffer in self.method.buffers():
             dist.broadcast(buffer, src=0)
-        whole, rank = self.material.score, self.team.rank
+        whole, rank = self.cell_data.score, self.team.rank
         first, last = (len(whole.labels) * r // self.team.size for r in (rank, rank + 1))
         part = whole._replace(images=whole.images[first:last], labels=whole.labels[first:last])
         with self.runtime.autocast():
@@ -84,7 +84,7 @@ class Shared(Training):
     def state(self) -> dict[str, Any]:
         """As in one process, with the random numbers of all; to be called by all."""
         state = super().state()
-        return {**state, "randoms": self.team.gathered(state["random"])}
+        return {**state, "randoms": self.team.all_gather(state["random"])}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore({**state, "random": state["randoms"][self.team.rank]})
@@ -100,7 +100,7 @@ class Objective(nn.Module):
         super().__init__()
         self.method, self._terms = method, terms
 
-    def forward(self, batch: Batch, stage: str) -> Outcome:
-        outcome = self.method(batch, stage)
-        terms = {name: outcome.terms[name] for name in self._terms()}
-        return Outcome(outcome.logits.detach(), terms, outcome.meters)
+    def forward(self, batch: Batch, stage: str) -> StepOutput:
+        result = self.method(batch, stage)
+        terms = {name: result.terms[name] for name in self._terms()}
+        return StepOutput(result.logits.detach(), terms, result.meters)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xkd.engine.backends import Choice, loop
 from xkd.engine.backends.cuda import Cuda, Uncapturable
-from xkd.engine.job import Job, Keeper
+from xkd.engine.job import CheckpointSchedule, Job
 from xkd.engine.sgd import Sgd
 from xkd.engine.stopping import Stopped
 from xkd.engine.training import Diverged
@@ -35,61 +35,65 @@ class Replayable(Protocol):
 def train(job: Job) -> dict[int, str]:
     """Train the job's seeds. Returns: seed -> reason, of those that failed."""
     cuda, failures = Cuda(job.runtime.device), dict[int, str]()
-    seats = [Seat(job, seed, cuda) for seed in job.seeds]
+    all_graphs = [SeedGraphs(job, seed, cuda) for seed in job.seeds]
     try:
-        while seats:
-            seats = _one_epoch(job, seats, failures)
+        while all_graphs:
+            all_graphs = _one_epoch(job, all_graphs, failures)
         return failures
     except Uncapturable as problem:
         why = str(problem)
-        job.seeds = [seat.training.seed for seat in seats]
-        while seats:
-            seats.pop(0).save()  # and give its memory back
+        job.seeds = [graphs.training.seed for graphs in all_graphs]
+        while all_graphs:
+            all_graphs.pop(0).save()  # and give its memory back
     job.progress.say(f"{why}; steps run one by one instead")
     job.card["engine"] |= Choice("loop", why).describe()
     return failures | loop.train(job)
 
 
-def _one_epoch(job: Job, seats: list["Seat"], failures: dict[int, str]) -> list["Seat"]:
+def _one_epoch(
+    job: Job, all_graphs: list["SeedGraphs"], failures: dict[int, str]
+) -> list["SeedGraphs"]:
     """Train every seed to the end of its epoch. Returns: those with epochs left."""
-    for seat in seats:
-        seat.begin()
-    busy = seats
-    while busy := [seat for seat in busy if seat.steps_left]:
-        for seat in busy:
-            seat.launch()
+    for graphs in all_graphs:
+        graphs.begin()
+    busy = all_graphs
+    while busy := [graphs for graphs in busy if graphs.steps_left]:
+        for graphs in busy:
+            graphs.launch()
         if job.stop.requested is not None:
-            for seat in seats:
-                _or_fail(seat.save, seat, failures)
+            for graphs in all_graphs:
+                _or_fail(graphs.save, graphs, failures)
             raise Stopped(job.stop.requested)
-        for seat in busy:
-            if seat.keeper.due_in_epoch():
-                _or_fail(seat.save, seat, failures)
-    for seat in seats:
-        seat.launch_scoring()  # all of them before the first is waited for
-    for seat in seats:
-        _or_fail(seat.end, seat, failures)
-    for seat in seats:
-        if seat.training.finished:
-            _or_fail(lambda seat=seat: job.finish(seat.training), seat, failures)
+        for graphs in busy:
+            if graphs.saving.due_in_epoch():
+                _or_fail(graphs.save, graphs, failures)
+    for graphs in all_graphs:
+        graphs.launch_scoring()  # all of them before the first is waited for
+    for graphs in all_graphs:
+        _or_fail(graphs.end, graphs, failures)
+    for graphs in all_graphs:
+        if graphs.training.finished:
+            _or_fail(lambda graphs=graphs: job.finish(graphs.training), graphs, failures)
     return [
-        seat for seat in seats if not seat.training.finished and seat.training.seed not in failures
+        graphs
+        for graphs in all_graphs
+        if not graphs.training.finished and graphs.training.seed not in failures
     ]
 
 
-def _or_fail(action: Callable[[], None], seat: "Seat", failures: dict[int, str]) -> None:
+def _or_fail(action: Callable[[], None], graphs: "SeedGraphs", failures: dict[int, str]) -> None:
     """Do it, unless the seed has failed already; note it if it fails now."""
-    if seat.training.seed in failures:
+    if graphs.training.seed in failures:
         return
     try:
         action()
     except Diverged as problem:
-        reason = str(seat.keeper.explain(problem))
-        failures[seat.training.seed] = reason
-        seat.job.progress.say(reason)
+        reason = str(graphs.saving.explain(problem))
+        failures[graphs.training.seed] = reason
+        graphs.job.progress.say(reason)
 
 
-class Seat:
+class SeedGraphs:
     """One seed with its stream, its random numbers, its graphs and the places they use."""
 
     def __init__(self, job: Job, seed: int, cuda: Cuda) -> None:
@@ -97,8 +101,8 @@ class Seat:
         self.training = job.fresh(seed)
         self.training.generator = self.generator = cuda.generator()
         job.resume(self.training)
-        self.keeper = Keeper(job, self.training)
-        index = job.material.rows
+        self.saving = CheckpointSchedule(job, self.training)
+        index = job.cell_data.rows
         self.index, self.view = torch.zeros_like(index), torch.zeros_like(index)
         self.at = torch.zeros(1, dtype=torch.int64, device=index.device)  # the next step
         self.right = torch.zeros((), dtype=torch.int64, device=index.device)
@@ -118,15 +122,15 @@ class Seat:
         """Start the epoch, or continue it; capture what it needs and has not been captured."""
         training = self.training
         with self.cuda.on(self.stream):
-            if training.plan is None:
+            if training.order is None:
                 training.begin_epoch()
             if self.optimiser is not training.optimiser:
                 self.graphs.clear()
                 self.meters.clear()
                 self.optimiser = training.optimiser
-            self.index.copy_(training.plan.index)
-            self.view.copy_(training.plan.view)
-            self.terms, sizes = tuple(training.terms), training.plan.sizes
+            self.index.copy_(training.order.index)
+            self.view.copy_(training.order.view)
+            self.terms, sizes = tuple(training.terms), training.order.sizes
             graphs = {size: self._graph(size) for size in sorted(set(sizes), reverse=True)}
             self.sequence = [graphs[size] for size in sizes]
             self.at.fill_(training.position)
@@ -142,7 +146,7 @@ class Seat:
         with self.cuda.on(self.stream):
             self.sequence[self.training.position].replay()
         self.training.position += 1
-        self.keeper.tell()
+        self.saving.tell()
 
     def launch_scoring(self) -> None:
         with self.cuda.on(self.stream):
@@ -152,13 +156,13 @@ class Seat:
         """Wait for the epoch, and record it."""
         self._settle()
         self.live = False
-        self.training.end_epoch(self.right.item() / len(self.job.material.score.labels))
-        self.keeper.after_epoch()
+        self.training.end_epoch(self.right.item() / len(self.job.cell_data.score.labels))
+        self.saving.after_epoch()
 
     def save(self) -> None:
         """Wait for the steps launched so far, and leave a checkpoint."""
         self._settle()
-        self.keeper.save()
+        self.saving.save()
 
     def _settle(self) -> None:
         self.cuda.wait(self.stream)
@@ -175,7 +179,7 @@ class Seat:
     def _capture_step(self, size: int) -> Replayable:
         training, steps = self.training, len(self.training.batches)
         images = torch.arange(size, device=self.index.device)
-        batch = training.plan.batch  # `size`, but for the last step
+        batch = training.order.batch  # `size`, but for the last step
 
         def step() -> Tensor:
             where = images + self.at * batch
@@ -197,7 +201,9 @@ class Seat:
     def _capture_scoring(self) -> Replayable:
         def body() -> None:
             with self.job.runtime.autocast():
-                self.right.copy_(count_right(self.training.method.student, self.job.material.score))
+                self.right.copy_(
+                    count_right(self.training.method.student, self.job.cell_data.score)
+                )
 
         body()
         return self.cuda.capture(body, self.stream, self.pool, self.generator)

@@ -34,18 +34,18 @@ def train(job: Job) -> dict[int, str]:
     """Train the job's seeds. Returns: seed -> reason, of those that failed."""
     for seed in job.seeds:
         job.teacher(seed)  # in memory before the fork, and therefore once
-    crew = Crew(job)
-    job.stop.pass_on = crew.terminate
+    pool = WorkerPool(job)
+    job.stop.pass_on = pool.terminate
     try:
-        while crew.workers or (crew.waiting and job.stop.requested is None):
+        while pool.workers or (pool.waiting and job.stop.requested is None):
             if job.stop.requested is None:
-                crew.give_turns()
-            crew.listen()
+                pool.give_turns()
+            pool.listen()
     finally:
-        crew.dismiss()
+        pool.dismiss()
     if job.stop.requested is not None:
         raise Stopped(job.stop.requested)
-    return crew.failures
+    return pool.failures
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Worker:
     at_work: bool = True
 
 
-class Crew:
+class WorkerPool:
     """All processes of a job.
 
     Attributes:
@@ -150,7 +150,7 @@ def _run(job: Job, seed: int, pipe: Connection, parent: int) -> None:
     job.stop.in_child(parent)
     torch.set_num_threads(job.runtime.threads)
     job.progress = Reporter(pipe)
-    job.turn = partial(_await_turn, pipe, job.stop)
+    job.await_turn = partial(_await_turn, pipe, job.stop)
     try:
         train_seed(job, seed)
     except Refused as problem:
@@ -173,14 +173,14 @@ class Reporter:
     """Passes progress on to the parent; steps now and then, the rest at once."""
 
     pipe: Connection
-    told: float = 0.0
+    last_report: float = 0.0
 
     def say(self, line: str) -> None:
         self.pipe.send(("say", line))
 
     def step(self, seed: int, place: Place) -> None:
-        if (now := time.monotonic()) - self.told > STEP_SECONDS:
-            self.told = now
+        if (now := time.monotonic()) - self.last_report > STEP_SECONDS:
+            self.last_report = now
             self.pipe.send(("step", seed, place))
 
     def epoch(self, seed: int, place: Place, record: Record, seconds: float) -> None:

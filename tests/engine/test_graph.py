@@ -1,0 +1,308 @@
+"""The graph backend: its bookkeeping on a pretended GPU, and itself on a real one."""
+
+import contextlib
+import signal
+import weakref
+from dataclasses import replace
+from functools import partial
+
+import fake_cells
+import pytest
+import torch
+from fake_cells import RECIPE, SMALL, cell, files, train
+from safetensors.torch import load_file
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from xkd import methods
+from xkd.engine import backends
+from xkd.engine.backends import Choice, cuda, graph
+from xkd.engine.job import CheckpointSchedule
+from xkd.errors import Refused
+from xkd.plan.runs import Layout, Run
+
+
+class Inputs(TorchDispatchMode):
+    """Notes which memory is read inside that was not made there: a graph remembers its address."""
+
+    def __init__(self):
+        super().__init__()
+        self.made, self.read = {}, {}
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        options = options or {}
+        for storage in storages((arguments, options)):
+            if storage._cdata not in self.made:
+                self.read.setdefault(storage._cdata, StorageWeakRef(storage))
+        result = operation(*arguments, **options)
+        for storage in storages(result):
+            if storage._cdata not in self.read:
+                self.made[storage._cdata] = storage  # kept, so that no other gets its address
+        return result
+
+
+def storages(values):
+    tensors = (value for value in tree_leaves(values) if isinstance(value, torch.Tensor))
+    return [tensor.untyped_storage() for tensor in tensors]
+
+
+class PretendedCuda:
+    """Runs on a CPU what a graph would hold, each time it is replayed; random numbers likewise."""
+
+    captured = 0
+
+    def __init__(self, device):
+        pass
+
+    def stream(self):
+        return None
+
+    def pool(self):
+        return None
+
+    def on(self, stream):
+        return contextlib.nullcontext()
+
+    def wait(self, stream):
+        pass
+
+    def generator(self):
+        private = torch.Generator()
+        private.set_state(torch.default_generator.get_state())
+        return private
+
+    def capture(self, body, stream, pool, generator):
+        type(self).captured += 1
+
+        class Graph:
+            """Like a real one, it does not keep its body alive."""
+
+            inputs, kept = None, weakref.ref(body)
+
+            def replay(self):
+                body = self.kept()
+                assert body is not None, "nobody keeps what the graph reads"
+                torch.default_generator.set_state(generator.get_state())
+                if self.inputs is None:
+                    with Inputs() as inputs:
+                        body()
+                    self.inputs = list(inputs.read.values())
+                else:
+                    assert not any(i.expired() for i in self.inputs), "a graph reads freed memory"
+                    body()
+                generator.set_state(torch.default_generator.get_state())
+
+        return cuda.Captured(Graph(), body)
+
+
+class Stubborn(PretendedCuda):
+    """A device that can capture a few steps only."""
+
+    allowed = 0
+
+    def capture(self, *arguments):
+        if type(self).captured >= self.allowed:
+            raise graph.Uncapturable("a step cannot be captured as a CUDA graph (for a reason)")
+        return super().capture(*arguments)
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    layout = Layout(tmp_path_factory.mktemp("school"))
+    fake_cells.prepared(layout)
+    train(fake_cells.teacher_settings(), layout)
+    return layout
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Within it, cells are trained by graphs on a pretended GPU."""
+
+    @contextlib.contextmanager
+    def within(device=PretendedCuda):
+        with monkeypatch.context() as patch:
+            device.captured = 0
+            patch.setattr(graph, "Cuda", device)
+            patch.setattr(backends, "choose", lambda *_: Choice("graph", "a test"))
+            yield
+
+    return within
+
+
+def again(settings, layout) -> None:
+    """Forget that the cell is complete."""
+    for seed in settings.seeds:
+        (layout.run(Run(settings.cell, seed)) / "run.yaml").unlink()
+
+
+@pytest.mark.parametrize("uses", methods.known())
+def test_graphs_compute_what_the_loop_computes(school, pretend, uses):
+    recipe = replace(RECIPE, epochs=2, milestones=(1,))
+    settings = cell(uses, (0, 1), recipe=recipe, **({"warmup": 1} if uses == "le" else {}))
+    with pretend():
+        train(settings, school, precision="float64")
+    by_graph = [files(settings, school, seed) for seed in (0, 1)]
+    again(settings, school)
+    train(settings, school, precision="float64")
+    assert [files(settings, school, seed) for seed in (0, 1)] == by_graph
+
+
+def test_a_captured_graph_keeps_what_only_its_body_refers_to():
+    seen = torch.arange(3)
+    storage = StorageWeakRef(seen.untyped_storage())
+    captured = cuda.Captured(graph=None, body=partial(seen.add_, 1))
+    del seen
+    assert not storage.expired()
+    del captured
+    assert storage.expired()
+
+
+def test_a_graph_is_captured_once_per_stage_size_and_set_of_terms(school, pretend):
+    settings = cell("le", (0, 1), warmup=2)
+    with pretend():
+        train(settings, school)
+        assert PretendedCuda.captured == 2 * (2 * 2 + 1), "seeds x (stages x sizes + scoring)"
+
+
+class Fading(methods.load("ce")):
+    """With a second loss term, in odd epochs only."""
+
+    def stages(self, recipe):
+        stage = super().stages(recipe)[0]
+        extra = {1: 1.0, 2: 0.0, 3: 0.5, 4: 0.0}
+        return [replace(stage, weights=lambda epoch: {"ce": 1.0, "decay": extra[epoch]})]
+
+    def forward(self, batch, stage):
+        result = super().forward(batch, stage)
+        result.terms["decay"] = 1e-3 * result.logits.square().mean()
+        return result
+
+
+def test_terms_that_come_and_go_have_graphs_and_meters_of_their_own(school, pretend, monkeypatch):
+    monkeypatch.setattr(methods, "load", lambda name: Fading)
+    settings = replace(cell(), method=replace(cell().method, name="fading"))
+    with pretend():
+        train(settings, school)
+        assert PretendedCuda.captured == 2 * (2 * 2 + 1)
+    by_graph = files(settings, school, 0)
+    again(settings, school)
+    train(settings, school)
+    assert files(settings, school, 0) == by_graph
+
+
+@pytest.mark.parametrize("uses", ["dropout", "hint"])
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_a_stopped_job_continues_to_the_same_bits(school, pretend, monkeypatch, uses, steps):
+    settings = cell(uses, (5, 6))
+    train(settings, school)
+    whole = [files(settings, school, seed) for seed in (5, 6)]
+    again(settings, school)
+    told, left = CheckpointSchedule.tell, [2 * steps]
+
+    def count(saving):
+        told(saving)
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pretend():
+        with monkeypatch.context() as patch:
+            patch.setattr(CheckpointSchedule, "tell", count)
+            assert train(settings, school) == 75
+        assert train(settings, school) == 0
+    assert [files(settings, school, seed) for seed in (5, 6)] == whole
+
+
+@pytest.mark.parametrize("allowed", [0, 4, 6, 7])
+def test_steps_that_cannot_be_captured_run_one_by_one(school, pretend, monkeypatch, allowed, capfd):
+    """From the start, for the second seed only, or from the second stage on."""
+    settings = cell("le", (7, 8), warmup=2)
+    train(settings, school)
+    whole = [files(settings, school, seed) for seed in (7, 8)]
+    again(settings, school)
+    monkeypatch.setattr(Stubborn, "allowed", allowed)
+    with pretend(Stubborn):
+        train(settings, school)
+    assert "cannot be captured as a CUDA graph (for a reason)" in capfd.readouterr().err
+    assert [files(settings, school, seed) for seed in (7, 8)] == whole
+    card = (school.run(Run(settings.cell, 7)) / "run.yaml").read_text()
+    assert "backend: loop" in card
+
+
+def test_a_seed_that_fails_leaves_the_others_their_results(school, pretend, monkeypatch):
+    class Explodes(methods.load("ce")):
+        def forward(self, batch, stage):
+            result = super().forward(batch, stage)
+            if self.bad:
+                result.terms["ce"] = result.terms["ce"] * float("nan")
+            return result
+
+        def stages(self, recipe):
+            self.bad = torch.initial_seed() == 11
+            return super().stages(recipe)
+
+    monkeypatch.setattr(methods, "load", lambda name: Explodes)
+    settings = replace(cell(seeds=(10, 11, 12)), method=replace(cell().method, name="explodes"))
+    with pretend(), pytest.raises(Refused, match=r"1 of 3 seeds failed.*epoch 1, step 1 of 4"):
+        train(settings, school)
+    cards = [school.run(Run(settings.cell, seed)) / "run.yaml" for seed in settings.seeds]
+    assert [card.exists() for card in cards] == [True, False, True]
+
+
+# --------------------------------------------------------------------------------- on a real GPU
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("uses", methods.known())
+def test_captured_steps_agree_with_the_cpu_in_float64(school, uses):
+    """Methods that draw random numbers aside, whose generators differ between devices.
+
+    Rates are powers of two: the device has them in float32, the CPU in float64.
+    """
+    recipe = replace(RECIPE, epochs=3, milestones=(1,), lr=2**-4, decay=0.5)
+    chosen = {"le": {"warmup": 1}, "hint": {"first_lr": 2**-4}, "fsp": {"first_lr": 2**-4}}
+    settings = cell(uses, (0, 1), recipe=recipe, **chosen.get(uses, {}))
+    train(settings, school, precision="float64", backend="graph")
+    path = school.run(Run(settings.cell, 1)) / "weights.safetensors"
+    by_graph = load_file(path)
+    again(settings, school)
+    random = uses in ("dropout", "dkpp", "cwtm")
+    train(settings, school, precision="float64", device="cuda" if random else "cpu")
+    for name, expected in load_file(path).items():
+        torch.testing.assert_close(by_graph[name], expected, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_terms_that_come_and_go_are_told_apart_on_the_device(school, monkeypatch):
+    monkeypatch.setattr(methods, "load", lambda name: Fading)
+    settings = replace(cell(), method=replace(cell().method, name="fading"))
+    train(settings, school, precision="float64", backend="graph")
+    path = school.run(Run(settings.cell, 0)) / "history.csv"
+    by_graph = path.read_text().splitlines()
+    again(settings, school)
+    train(settings, school, precision="float64", device="cuda")
+    for found, expected in zip(by_graph, path.read_text().splitlines(), strict=True):
+        for one, other in zip(found.split(","), expected.split(","), strict=True):
+            assert one == other or float(one) == pytest.approx(float(other), rel=1e-6)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_seeds_draw_their_own_random_numbers_whoever_shares_the_gpu(school):
+    settings = cell("dropout", (0, 1), network=SMALL, rate=0.5)
+    train(settings, school, backend="graph", precision="float64")
+    together = [
+        load_file(school.run(Run(settings.cell, s)) / "weights.safetensors") for s in (0, 1)
+    ]
+    again(settings, school)
+    train(replace(settings, seeds=(1,)), school, backend="graph", precision="float64")
+    alone = load_file(school.run(Run(settings.cell, 1)) / "weights.safetensors")
+    for name, expected in alone.items():
+        torch.testing.assert_close(together[1][name], expected, rtol=1e-9, atol=1e-12)
+    first = next(iter(alone))
+    assert not torch.equal(together[0][first], together[1][first])

@@ -1,0 +1,282 @@
+"""A teacher that is a file: from its arrival to its student, and what is turned away."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from xkd.__main__ import main
+from xkd.evaluate import load_predictions
+from xkd.files import digest, read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINED, RELEASED = "digits/half_resnet8/ce", "digits/half_resnet8/released"
+STUDENT = "digits/half_resnet8/oracle/from-half_resnet8-released"
+GRIDS = """
+le_table2:
+  - { datasets: [cifar10], networks: [resnet8], methods: [ce], seeds: [0] }
+oracle_teacher20:
+  - { datasets: [cifar100], networks: [resnet20], methods: [released], seeds: [0] }
+oracle_figure5:
+  - datasets: [cifar100]
+    networks: [resnet20]
+    methods: [oracle]
+    teachers: [oracle20]
+    seeds: [0]
+"""
+SETS = {
+    "experiments": yaml.safe_load(GRIDS),
+    "teachers.oracle20": {"network": "resnet20", "method": "released", "seed": 0},
+    "oracle_inputs": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
+    "clusters": {"gammas": [0, 0.5], "splits": ["test"], "points": 100, "embedding_seeds": 1},
+}
+
+
+def checkpoint(file: Path | str, top1: float, keys: str = "akamaster", **more: str) -> dict:
+    entry = {"file": str(file), "expected_top1": top1, **more}
+    files = {"digits": {"half_resnet8": entry}}
+    return {"released": {"label": "Released", "keys": keys, "files": files}}
+
+
+def xkd(results: Path, *verb: str, checkpoints: dict, **more: object) -> int:
+    sets = {**SETS, "checkpoints": checkpoints, **more}
+    told = [
+        part for key, value in sets.items() for part in ("--set", f"{key}={yaml.safe_dump(value)}")
+    ]
+    config = str(ROOT / "config.yaml")
+    return main([*verb, "--config", config, "--results", str(results), *told])
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits, and a network trained on them that stands for somebody else's."""
+    folder = tmp_path_factory.mktemp("results")
+    unused = checkpoint("none.pth", 0.5)
+    assert xkd(folder, "prepare", "digits", checkpoints=unused) == 0
+    assert xkd(folder, "train", TRAINED, checkpoints=unused) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(results: Path) -> tuple[Path, float]:
+    """A file as akamaster's code base would have saved it, and its accuracy."""
+    folder = results / "demo/runs" / TRAINED / "seed0"
+    weights = {
+        "module." + name.replace("fc.", "linear.").replace("downsample", "shortcut"): value
+        for name, value in load_file(folder / "weights.safetensors").items()
+    }
+    path = results / "teacher.th"
+    torch.save({"state_dict": weights, "best_prec1": 50.0}, path)
+    return path, read_json(folder / "metrics.json")["top1"]
+
+
+def test_a_file_becomes_an_ordinary_run_and_teaches(
+    results: Path, released: tuple[Path, float]
+) -> None:
+    path, top1 = released
+    known = checkpoint(path, round(top1, 4))
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known) == 0
+    run, twin = (results / "demo/runs" / cell / "seed0" for cell in (RELEASED, TRAINED))
+    assert digest(run / "weights.safetensors") == digest(twin / "weights.safetensors")
+    assert (run / "predictions.npz").read_bytes() == (twin / "predictions.npz").read_bytes()
+    card = yaml.safe_load((run / "run.yaml").read_text())
+    assert card["source"] == {"file": str(path), "sha256": digest(path), "url": None}
+    cell = read_json(run.parent / "cell.json")
+    assert cell["method"] == "released"
+    assert cell["recipe"] is None
+    assert cell["runs"]["0"]["metrics"]["top1"] == top1
+
+    for verb in ("reinforce", "cluster"):
+        assert xkd(results, verb, f"{RELEASED}/seed0", checkpoints=known) == 0
+    table = results / "table.npy"
+    told = ("--reinforcement", "gradient-0.5", "--out", str(table))
+    assert xkd(results, "tabulate_teacher", f"{RELEASED}/seed0", *told, checkpoints=known) == 0
+    assert xkd(results, "train", STUDENT, "--table", str(table), checkpoints=known) == 0
+    student = yaml.safe_load((results / "demo/runs" / STUDENT / "seed0/run.yaml").read_text())
+    assert student["teacher"] == "table"
+    assert len(load_predictions(results / f"demo/runs/{STUDENT}/seed0/predictions.npz")["labels"])
+
+
+def test_an_import_is_not_repeated_until_the_file_changes(
+    results: Path, released: tuple[Path, float], tmp_path: Path
+) -> None:
+    path, top1 = released
+    own = tmp_path / "teacher.th"
+    own.write_bytes(path.read_bytes())
+    known = checkpoint(own, top1)
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known) == 0
+    card = results / "demo/runs" / RELEASED / "seed0/run.yaml"
+    first, manifest = card.read_bytes(), (card.parent.parent / "cell.json").read_bytes()
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known) == 0
+    assert card.read_bytes() == first
+    assert (card.parent.parent / "cell.json").read_bytes() == manifest
+    content = torch.load(own)
+    torch.save({**content, "best_prec1": 51.0}, own)
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known) == 0
+    assert yaml.safe_load(card.read_text())["source"]["sha256"] == digest(own)
+
+
+def refused(results: Path, capsys: pytest.CaptureFixture, *verb: str, **known: object) -> str:
+    capsys.readouterr()
+    assert xkd(results, *verb, **known) == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    return text
+
+
+@pytest.mark.parametrize("points", [-0.3, 0.3])
+def test_another_accuracy_is_refused_and_says_what_to_check(
+    results: Path, released: tuple[Path, float], capsys: pytest.CaptureFixture, points: float
+) -> None:
+    path, top1 = released
+    folder = results / "demo/runs" / RELEASED
+    before = sorted((p, p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file())
+    wrong = checkpoint(path, top1 + points / 100)
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=wrong)
+    assert f"{top1:.2%} of the test images of digits are correct, expected" in text
+    for cause in ("normalisation", "shortcut", "order of the classes", "expected_top1"):
+        assert cause in text
+    after = sorted((p, p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file())
+    assert after == before
+
+
+def test_two_tenths_of_a_point_are_agreement(results: Path, released: tuple[Path, float]) -> None:
+    path, top1 = released
+    known = checkpoint(path, top1 + 0.002)
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known) == 0
+
+
+def test_another_normalisation_is_noticed(
+    results: Path, released: tuple[Path, float], capsys: pytest.CaptureFixture
+) -> None:
+    path, top1 = released
+    text = refused(
+        results, capsys, "import_weights", RELEASED, checkpoints=checkpoint(path, top1),
+        **{"datasets.digits.mean": [0.9]},
+    )  # fmt: skip
+    assert "check the normalisation (datasets.digits: mean, std)" in text
+
+
+def test_a_file_that_may_be_fetched_is_fetched_and_verified(
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, top1 = released
+    told = {"url": path.as_uri(), "sha256": digest(path)[:8]}
+    known, root = checkpoint("weights/teacher.th", top1, **told), {"data_root": str(tmp_path)}
+    text = refused(
+        results, capsys, "import_weights", RELEASED, checkpoints=known, download=False, **root
+    )
+    put = tmp_path / "weights/teacher.th"
+    assert f"{put} is missing; put {path.as_uri()} there" in text
+    assert f"begins with {digest(path)[:8]}" in text
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known, **root) == 0
+    assert digest(put) == digest(path)
+
+
+def test_offline_says_which_file_to_put_where(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    gone = (tmp_path / "nowhere.pth").as_uri()
+    known = checkpoint("t.pth", 0.5, url=gone, sha256="0123456789ab")
+    root = {"data_root": str(tmp_path)}
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
+    assert f"{tmp_path / 't.pth'} is missing and cannot be fetched" in text
+    assert f"put {gone} there (its SHA-256 begins with 0123456789ab)" in text
+
+
+def test_another_file_under_the_name_is_refused(
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, top1 = released
+    wrong = checkpoint(path, top1, url="https://example.org/t.pth", sha256="00000000")
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=wrong)
+    assert f"begins with {digest(path)[:8]}, expected 00000000" in text
+    origin = tmp_path / "origin.pth"
+    origin.write_bytes(b"another file")
+    told = {"url": origin.as_uri(), "sha256": "00000000"}
+    known = checkpoint("t.pth", top1, **told)
+    root = {"data_root": str(tmp_path)}
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
+    assert hashlib.sha256(b"another file").hexdigest()[:8] in text
+    assert not (tmp_path / "t.pth").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_written_is_named(
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tmp_path.chmod(0o500)
+    told = {"url": released[0].as_uri(), "sha256": "00000000"}
+    known, root = checkpoint("w/t.pth", 0.5, **told), {"data_root": str(tmp_path)}
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
+    assert "Permission denied" in text
+
+
+def test_trained_cells_are_not_imported_nor_imported_ones_trained(
+    results: Path, capsys: pytest.CaptureFixture
+) -> None:
+    known = checkpoint("none.pth", 0.5)
+    text = refused(results, capsys, "train", RELEASED, checkpoints=known)
+    assert "comes from a file" in text
+    text = refused(results, capsys, "import_weights", TRAINED, checkpoints=known)
+    assert "is trained, not imported" in text
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known)
+    assert "none.pth is missing" in text
+
+
+MISTAKES = {
+    "percent": ({"expected_top1": 69.26}, "expected_top1: found 69.26, expected at most 1"),
+    "no accuracy": ({"expected_top1": None}, "expected_top1: found None, expected a number"),
+    "no digest": ({"url": "https://example.org/a"}, "'sha256' is a dependency of 'url'"),
+    "digest in capitals": ({"sha256": "ABCDEF01"}, "expected the first 8 to 64 digits"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_in_an_entry_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, change: dict, message: str
+) -> None:
+    known = checkpoint("none.pth", 0.5)
+    known["released"]["files"]["digits"]["half_resnet8"].update(change)
+    assert message in refused(tmp_path, capsys, "check", checkpoints=known)
+
+
+def test_names_that_do_not_fit_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    known = checkpoint("none.pth", 0.5)
+    files = known["released"]["files"]
+    other = {"released": {**known["released"], "keys": "akamster"}}
+    assert "keys: found 'akamster'" in refused(tmp_path, capsys, "check", checkpoints=other)
+    other = {"released": {**known["released"], "files": {"digits": {"resnet8": {}}}}}
+    assert "'file' is missing" in refused(tmp_path, capsys, "check", checkpoints=other)
+    entry = files["digits"]["half_resnet8"]
+    other = {"released": {**known["released"], "files": {"digits": {"resnet8": entry}}}}
+    text = refused(tmp_path, capsys, "check", checkpoints=other)
+    assert "unknown file 'digits/half_resnet8'" in text
+    assert "known: digits/resnet8" in text
+    other = {"released": {**known["released"], "files": {"digts": {"resnet8": entry}}}}
+    assert "did you mean 'digits'?" in refused(tmp_path, capsys, "check", checkpoints=other)
+    assert "a method has this name" in refused(
+        tmp_path, capsys, "check", checkpoints={**known, "kd": known["released"]}
+    )
+
+
+def test_one_file_is_one_seed_and_no_teacher_of_searches(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    known = checkpoint("none.pth", 0.5)
+    grid = {"datasets": ["cifar100"], "networks": ["resnet20"], "methods": ["released"]}
+    text = refused(
+        tmp_path, capsys, "check", checkpoints=known,
+        **{"experiments.oracle_teacher20": [{**grid, "seeds": [0, 1]}]},
+    )  # fmt: skip
+    assert "found seeds 0, 1 of digits/half_resnet8/released, which is one file" in text
+    grid |= {"methods": ["ban"], "teachers": ["oracle20"], "seeds": [0]}
+    text = refused(
+        tmp_path, capsys, "check", checkpoints=known,
+        **{"experiments.oracle_teacher20": [grid]},
+    )  # fmt: skip
+    assert "a search needs a teacher that has not seen the hold-out images" in text

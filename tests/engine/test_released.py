@@ -1,0 +1,355 @@
+"""Weights of other code bases, against small networks written the way those code bases write them.
+
+A wrong name, order or shortcut shows as other logits: every miniature has random weights and random
+running statistics.
+"""
+
+import argparse
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from xkd.engine import released
+from xkd.errors import Refused
+from xkd.networks import Network, imagenet_resnet, resnet
+from xkd.plan import config
+
+WIDTHS, CLASSES = (4, 8, 16), 5
+
+
+# ------------------------------------------------------------- the other code bases, in miniature
+
+
+class SignedBlock(nn.Module):
+    """SAD and Oracle: the ReLU of the block before comes first, the output is signed."""
+
+    def __init__(self, inner: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride > 1:
+            projection = nn.Conv2d(inner, width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return y + (x if self.downsample is None else self.downsample(x))
+
+
+class OracleResNet(nn.Module):
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        inner = WIDTHS[0]
+        for number, width in enumerate(WIDTHS, start=1):
+            stage = [SignedBlock(inner, width, 1 if number == 1 else 2)]
+            stage += [SignedBlock(width, width, 1) for _ in range(blocks - 1)]
+            setattr(self, f"layer{number}", nn.Sequential(*stage))
+            inner = width
+        self.fc = nn.Linear(inner, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(self.bn1(self.conv1(x)))))
+        return self.fc(F.adaptive_avg_pool2d(F.relu(x), 1).flatten(1))
+
+
+class AkamasterBlock(nn.Module):
+    def __init__(self, inner: int, width: int, stride: int, option: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut, self.quarter = nn.Sequential(), 0
+        if stride > 1 and option == "A":
+            self.quarter = width // 4
+        elif stride > 1:
+            projection = nn.Conv2d(inner, width, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.quarter:
+            skip = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.quarter, self.quarter))
+        else:
+            skip = self.shortcut(x)
+        return F.relu(y + skip)
+
+
+class AkamasterResNet(nn.Module):
+    def __init__(self, blocks: int, option: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        inner = WIDTHS[0]
+        for number, width in enumerate(WIDTHS, start=1):
+            stage = [AkamasterBlock(inner, width, 1 if number == 1 else 2, option)]
+            stage += [AkamasterBlock(width, width, 1, option) for _ in range(blocks - 1)]
+            setattr(self, f"layer{number}", nn.Sequential(*stage))
+            inner = width
+        self.linear = nn.Linear(inner, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(F.avg_pool2d(x, x.shape[3]).flatten(1))
+
+
+def ours(blocks: int, shortcut: str = "B", classes: int = CLASSES) -> Network:
+    depth = 6 * blocks + 2
+    return resnet.build(3, 8, classes, depth=depth, widths=WIDTHS, shortcut=shortcut)
+
+
+def theirs_torchvision() -> nn.Module:
+    return pytest.importorskip("torchvision.models").resnet18(num_classes=CLASSES)
+
+
+def our_resnet18() -> Network:
+    return imagenet_resnet.build(3, 64, CLASSES, depth=18, stem="imagenet")
+
+
+PAIRS: Mapping[str, tuple[str, Callable[[], nn.Module], Callable[[], Network]]] = {
+    "oracle": ("repdistiller", lambda: OracleResNet(2), lambda: ours(2)),
+    "akamaster-a": ("akamaster", lambda: AkamasterResNet(2, "A"), lambda: ours(2, "A")),
+    "akamaster-b": ("akamaster", lambda: AkamasterResNet(1, "B"), lambda: ours(1)),
+    "torchvision": ("torchvision", theirs_torchvision, our_resnet18),
+}
+
+
+def shaken(network: nn.Module, seed: int) -> nn.Module:
+    """Every weight and every running statistic random, in double precision and evaluation mode."""
+    torch.manual_seed(seed)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+        elif value.is_floating_point():
+            value.normal_(std=0.3)
+    return network.double().eval()
+
+
+def images(pair: str = "") -> Tensor:
+    size = 64 if pair == "torchvision" else 8
+    return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(7)).double()
+
+
+def same(found: Tensor, expected: Tensor) -> None:
+    assert expected.std() > 1e-3  # or it would say nothing
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+# -------------------------------------------------------------------------------------- key maps
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_their_weights_give_their_logits(pair: str) -> None:
+    keys, theirs, build = PAIRS[pair]
+    source, target = shaken(theirs(), 1), build().double().eval()
+    released.fill(target, source.state_dict(), keys, "file")
+    same(target(images(pair)).logits, source(images(pair)))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_our_weights_under_their_names_come_back_unchanged(pair: str) -> None:
+    keys, theirs, build = PAIRS[pair]
+    before, source, after = shaken(build(), 2), theirs().double().eval(), build().double().eval()
+    blank = torch.empty(0)
+    their_name = {
+        next(iter(released.translate({name: blank}, keys))): name for name in source.state_dict()
+    }
+    exported = {their_name[name]: value for name, value in before.state_dict().items()}
+    source.load_state_dict(exported)  # strict: these are exactly their names
+    released.fill(after, exported, keys, "file")
+    same(source(images(pair)), before(images(pair)).logits)
+    assert torch.equal(after(images(pair)).logits, before(images(pair)).logits)
+
+
+def test_blocks_are_after_their_relu_where_theirs_are_signed() -> None:
+    source, target = shaken(OracleResNet(2), 3), ours(2).double().eval()
+    released.fill(target, source.state_dict(), "repdistiller", "file")
+    signed = source.layer1(source.bn1(source.conv1(images())))
+    assert (signed < 0).any()
+    same(target(images()).features[1], F.relu(signed))
+
+
+def test_zeros_behind_all_channels_would_be_another_function() -> None:
+    source, target = shaken(AkamasterResNet(1, "A"), 4), ours(1, "A").double().eval()
+    released.fill(target, source.state_dict(), "akamaster", "file")
+    for module in target.modules():
+        if isinstance(module, resnet.PaddedShortcut):
+            pad = (0, 0, 0, 0, 0, module.missing)
+            module.forward = lambda x, pad=pad: F.pad(x[:, :, ::2, ::2], pad)
+    assert (target(images()).logits - source(images())).abs().max() > 0.01
+
+
+def test_the_schema_knows_the_same_keys() -> None:
+    schema = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
+    entry = schema["properties"]["checkpoints"]["additionalProperties"]["properties"]
+    assert sorted(entry["keys"]["enum"]) == sorted(released.KEYS)
+
+
+# ----------------------------------------------------------------------------------------- files
+
+
+WRAPPINGS = {
+    "plain": lambda weights: weights,
+    "RepDistiller": lambda weights: {
+        "opt": argparse.Namespace(model="resnet8", lr=0.05),
+        "epoch": 240,
+        "model": weights,
+        "best_acc": torch.tensor(69.1),
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.05}]},
+    },
+    "akamaster": lambda weights: {
+        "state_dict": {f"module.{name}": value for name, value in weights.items()},
+        "best_prec1": np.float64(91.7),
+    },
+    "parallel": lambda weights: {f"module.{name}": value for name, value in weights.items()},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_usual_wrappings_are_opened(tmp_path: Path, wrapping: str) -> None:
+    weights = ours(1).state_dict()
+    torch.save(WRAPPINGS[wrapping](weights), tmp_path / "teacher.pth")
+    found = released.read(tmp_path / "teacher.pth")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_safetensors_and_old_files_are_read(tmp_path: Path) -> None:
+    weights = ours(1).state_dict()
+    save_file(weights, tmp_path / "teacher.safetensors")
+    torch.save(weights, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("teacher.safetensors", "old.pth"):
+        assert released.read(tmp_path / name).keys() == weights.keys()
+
+
+def test_numbers_of_older_numpy_are_harmless(tmp_path: Path) -> None:
+    path, weights = tmp_path / "old.pth", ours(1).state_dict()
+    content = {"model": weights, "best_acc": np.float64(69.1)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert b"numpy._core" in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"numpy._core", b"numpy.core"))
+    assert released.read(path).keys() == weights.keys()
+
+
+def test_counters_that_old_files_lack_are_not_missed() -> None:
+    weights = ours(1).state_dict()
+    bare = {name: value for name, value in weights.items() if not name.endswith("tracked")}
+    assert len(bare) < len(weights)
+    target = ours(1)
+    released.fill(target, bare, "repdistiller", "file")
+    assert torch.equal(target.fc.weight, weights["fc.weight"])
+
+
+class Trap:
+    """Unpickling this would run code."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("sprung"),))
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_pickled_networks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(OracleResNet(1), "network.pth", _use_new_zipfile_serialization=not old)
+    with pytest.raises(Refused, match=r"holds a pickled \S*OracleResNet, .* save torch.save\("):
+        released.read(Path("network.pth"))
+
+
+def test_no_code_of_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": ours(1).state_dict(), "x": Trap()}, "trap.pth")
+    with pytest.raises(Refused, match=r"holds a pickled \S+, and unpickling it would run code"):
+        released.read(Path("trap.pth"))
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors", "cut.pth", "empty.pth"])
+def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
+    torch.save(ours(1).state_dict(), tmp_path / "cut.pth")
+    whole = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    for noise in ("noise.pth", "noise.safetensors"):
+        (tmp_path / noise).write_bytes(b"<!DOCTYPE html> not found" * 10)
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(Refused, match="is damaged, or no file of weights") as refused:
+        released.read(tmp_path / name)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "optimizer": {}}, tmp_path / "a.pth")
+    with pytest.raises(Refused, match="found a dict with epoch, optimizer; expected a state dict"):
+        released.read(tmp_path / "a.pth")
+    torch.save([1, 2], tmp_path / "a.pth")
+    with pytest.raises(Refused, match="found a list; expected a state dict"):
+        released.read(tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(3, protocol=2))
+    with pytest.raises(Refused, match="is damaged, or no file of weights"):
+        released.read(tmp_path / "b.pth")
+    with pytest.raises(Refused, match=r"none\.pth is missing"):
+        released.read(tmp_path / "none.pth")
+
+
+# ---------------------------------------------------------------------------------- what fits not
+
+
+def refusal(network: Network, weights: Mapping[str, Tensor], keys: str = "repdistiller") -> str:
+    with pytest.raises(Refused) as refused:
+        released.fill(network, dict(weights), keys, "teacher.pth as resnet8 for cifar100")
+    text = str(refused.value)
+    assert text.startswith("teacher.pth as resnet8 for cifar100: ")
+    assert "\n" not in text
+    return text
+
+
+def test_missing_and_extra_keys_are_listed() -> None:
+    weights = ours(1).state_dict()
+    weights["head.bias"] = weights.pop("fc.bias")
+    text = refusal(ours(1), weights)
+    assert "missing: fc.bias; not expected: head.bias; is it another network" in text
+
+
+def test_long_lists_are_cut() -> None:
+    text = refusal(ours(1), ours(2).state_dict())
+    assert "not expected: layer1.1.conv1.weight, " in text
+    assert "and 24 more; is it another network" in text  # 3 blocks of 12 values, 12 of them shown
+
+
+def test_other_keys_that_would_fit_are_named() -> None:
+    theirs = AkamasterResNet(1, "B").state_dict()
+    assert "with keys: akamaster all would fit" in refusal(ours(1), theirs)
+
+
+def test_shortcuts_of_the_other_type_are_named() -> None:
+    text = refusal(ours(1), AkamasterResNet(1, "A").state_dict(), "akamaster")
+    assert "give the network shortcut: A" in text
+    text = refusal(ours(1, "A"), AkamasterResNet(1, "B").state_dict(), "akamaster")
+    assert "give the network shortcut: B" in text
+
+
+def test_another_number_of_classes_is_named() -> None:
+    text = refusal(ours(1, classes=100), ours(1, classes=10).state_dict())
+    assert "found 10 classes, expected 100" in text
+
+
+def test_other_shapes_are_listed() -> None:
+    wide = resnet.build(3, 8, CLASSES, depth=8, widths=(4, 8, 32))
+    text = refusal(ours(1), wide.state_dict())
+    assert "other shapes: layer3.0.conv1.weight [32, 8, 3, 3], expected [16, 8, 3, 3]" in text

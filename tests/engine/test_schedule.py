@@ -1,0 +1,65 @@
+"""Which epoch has which learning rate, loss terms and optimiser."""
+
+import pytest
+
+from xkd.engine.schedule import epoch_settings
+from xkd.errors import Refused
+from xkd.methods.base import Stage
+from xkd.plan.settings import Recipe
+
+PAPER = Recipe("r_res", epochs=160, batch=128, lr=0.1, milestones=(80, 120))
+FIRST = Recipe("first", epochs=3, batch=8, lr=0.05, milestones=(2,))
+
+
+def rates(*stages: Stage, recipe: Recipe = PAPER) -> list[float]:
+    return [round(epoch.lr, 10) for epoch in epoch_settings(stages, recipe)]
+
+
+def test_the_rate_falls_after_the_milestone_not_at_it():
+    lr = rates(Stage("train", 160, {"ce": 1.0}))
+    assert (lr[0], lr[79], lr[80], lr[119], lr[120], lr[159]) == (
+        0.1,
+        0.1,
+        0.01,
+        0.01,
+        0.001,
+        0.001,
+    )
+
+
+def test_the_schedule_runs_on_through_stages_without_a_recipe():
+    two = rates(Stage("warmup", 32, {"ce": 1.0}), Stage("rest", 128, {"ce": 1.0}))
+    assert two == rates(Stage("train", 160, {"ce": 1.0}))
+
+
+def test_a_stage_with_a_recipe_counts_for_itself():
+    own = Stage("hint", 3, {"hint": 1.0}, FIRST)
+    assert rates(own, Stage("train", 160, {"ce": 1.0}))[:5] == [0.05, 0.05, 0.005, 0.1, 0.1]
+    around = epoch_settings([Stage("a", 80, {"ce": 1.0}), own, Stage("b", 80, {"ce": 1.0})], PAPER)
+    assert around[79].lr == 0.1
+    assert around[83].lr == pytest.approx(0.01), "epoch 81 of the cell's recipe"
+    assert [epoch.own for epoch in around[79:84]] == [False, True, True, True, False]
+    assert [epoch.recipe.batch for epoch in around[79:84]] == [128, 8, 8, 8, 128]
+
+
+def test_epochs_are_numbered_through_and_stages_begin_once():
+    found = epoch_settings(
+        [Stage("a", 2, {"x": 1.0}), Stage("none", 0, {}), Stage("b", 2, {"x": 1.0})], PAPER
+    )
+    assert [epoch.epoch for epoch in found] == [1, 2, 3, 4]
+    assert [epoch.name for epoch in found] == ["a", "a", "b", "b"]
+    assert [epoch.first for epoch in found] == [True, False, True, False]
+
+
+def test_weights_may_change_by_epoch_and_zero_means_not_computed():
+    stage = Stage("train", 3, lambda epoch: {"ce": 1.0, "kd": (epoch - 1) / 2})
+    assert [epoch.weights for epoch in epoch_settings([stage], PAPER)] == [
+        {"ce": 1.0},
+        {"ce": 1.0, "kd": 0.5},
+        {"ce": 1.0, "kd": 1.0},
+    ]
+
+
+def test_an_epoch_with_nothing_to_learn_from_is_refused():
+    with pytest.raises(Refused, match=r"stage 'train' has nothing to learn from at its epoch 2"):
+        epoch_settings([Stage("train", 3, lambda epoch: {"ce": float(epoch == 1)})], PAPER)

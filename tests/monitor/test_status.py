@@ -1,0 +1,190 @@
+"""What traces say: locks, logs, checkpoints, queue; and the lines of `xkd status`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from xkd.monitor import traces
+from xkd.monitor.status import expected, status
+from xkd.plan import config
+from xkd.plan.grid import Plan
+from xkd.plan.runs import Cell, Layout, Run
+from xkd.records.checkpoint import Checkpoints
+from xkd.records.lock import STALE, locked
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL = Cell("digits", "mlp1024", "ce")
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """The demo, with one table and one figure."""
+    given = config.load(ROOT / "config.yaml")
+    grid = {"datasets": ["digits"], "networks": ["mlp1024"], "seeds": [0, 1]}
+    methods = ["ce", "label_smoothing"]
+    return Plan(
+        {
+            **given,
+            "scales": {"demo": {}},
+            "experiments": {
+                "le_table3": [{**grid, "methods": methods}],
+                "le_similarity": [{**grid, "methods": ["le_grad"], "seeds": [0]}],
+                "le_warmup": [{**grid, "methods": ["le_grad_input"]}],
+            },
+            "tables": {name: given["tables"][name] for name in ("le_table3", "le_warmup")},
+            "figures": {"le_figure1": given["figures"]["le_figure1"]},
+        }
+    )
+
+
+@pytest.fixture
+def layout(tmp_path, monkeypatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no squeue, unless a test puts one there
+    return Layout(Path("results/demo"))
+
+
+def row(lines: list[str], rule: str) -> dict[str, int]:
+    """A row of the table: state -> number of jobs."""
+    numbers = next(line for line in lines if line.startswith(f"{rule} ")).split()[1:]
+    return {
+        state: int(number)
+        for state, number in zip(lines[1].split(), numbers, strict=True)
+        if number != "-"
+    }
+
+
+def finish(layout: Layout, cell: Cell, seeds: tuple[int, ...]) -> None:
+    layout.cell(cell).mkdir(parents=True, exist_ok=True)
+    layout.manifest(cell).write_text(json.dumps({"runs": {str(seed): {} for seed in seeds}}))
+
+
+def write_log(text: str, rule: str = "train", subject: object = CELL) -> None:
+    path = Path(f"logs/demo/{rule}/{subject}.log")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_every_job_is_counted_once_and_optional_items_are_not(plan, layout):
+    assert [row(status(plan, layout), rule) for rule in ("prepare", "search", "train")] == [
+        {"waiting": 1},
+        {"waiting": 1},
+        {"waiting": 3},
+    ]
+    subjects = [(job.rule, job.subject) for job in expected(plan, layout)]
+    assert ("explain", "digits/mlp1024/le_grad/seed0") in subjects
+    assert ("tables", "le_warmup") not in subjects
+    assert len(subjects) == len(set(subjects))
+
+
+def test_a_cell_is_done_when_its_manifest_has_all_seeds(plan, layout):
+    finish(layout, CELL, (0,))
+    assert row(status(plan, layout), "train") == {"waiting": 3}
+    finish(layout, CELL, (0, 1))
+    assert row(status(plan, layout), "train") == {"done": 1, "waiting": 2}
+
+
+def test_a_refused_job_has_failed_and_its_last_words_are_told_with_the_log(plan, layout):
+    write_log(f"{CELL}: training seeds 0, 1 by loop\nxkd train: cell c: 1 of 2 seeds failed\n")
+    lines = status(plan, layout)
+    assert row(lines, "train") == {"failed": 1, "waiting": 2}
+    assert lines[-1] == (
+        f"failed: train {CELL}: cell c: 1 of 2 seeds failed  [logs/demo/train/{CELL}.log]"
+    )
+
+
+def test_a_traceback_tells_its_last_line(plan, layout):
+    write_log('Traceback (most recent call last):\n  File "x"\nKeyError: 3\n')
+    assert "KeyError: 3" in status(plan, layout)[-1]
+
+
+def test_a_job_that_trains_tells_who_and_how_far_it_is(plan, layout):
+    write_log(
+        f"{CELL}: 0 of 2 seeds are complete and stay as they are\n"
+        f"{CELL}: training seeds 0, 1 by loop (one thread)\n"
+        f"{CELL}: seed 0  epoch 8/8  loss 0.1  train 0.9  test 0.9  640 images/s, 0 s left\n"
+        f"{CELL}: seed 1  epoch 2/8  loss 0.4  train 0.8  test 0.8  640 images/s, 12 s left\n"
+    )
+    with locked(layout.cell(CELL) / ".resume" / "lock", "cell"):
+        lines = status(plan, layout)
+    assert row(lines, "train") == {"running": 1, "waiting": 2}
+    assert f"1 of 2 seeds done, seed 1 epoch 2/8, 12 s left, process {os.getpid()}" in lines[-1]
+
+
+def test_time_left_counts_seeds_that_have_not_begun_and_those_trained_at_once(tmp_path):
+    log = tmp_path / "log"
+    one = "c: seed 0  epoch 2/8  loss 1  train 0  test 0  64 images/s, 1.0 h left\n"
+    log.write_text("c: training seeds 0, 1, 2 by loop (one thread)\n" + one)
+    assert traces.progress(log).left() == pytest.approx(3600 + 2 * 8 * 600)
+    log.write_text(
+        "c: training seeds 0, 1 by procs (2 threads)\n" + one + one.replace("d 0", "d 1")
+    )
+    assert traces.progress(log).left() == pytest.approx(3600)
+
+
+def test_the_lock_of_a_dead_process_is_nobody(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lock = tmp_path / "lock"
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": ended.pid}))
+    assert traces.holder(lock) is None
+
+
+def test_a_lock_of_another_machine_counts_while_it_gives_signs_of_life(tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(json.dumps({"host": "elsewhere", "pid": 1, "job": "12"}))
+    assert traces.holder(lock)["job"] == "12"
+    os.utime(lock, (0, time.time() - STALE - 1))
+    assert traces.holder(lock) is None
+
+
+def test_a_stopped_job_tells_where_its_checkpoints_continue(plan, layout):
+    write_log(f"{CELL}: stopped by signal 15; checkpoints are left, the same command continues\n")
+    saved = {"epoch": 3, "weights": {"a": torch.ones(4)}, "history": [{"loss": 0.5}]}
+    Checkpoints(layout.resume(Run(CELL, 1)), "f", print).save(saved)
+    lines = status(plan, layout)
+    assert row(lines, "train") == {"stopped": 1, "waiting": 2}
+    assert "seed 1 continues after epoch 3" in lines[-1]
+
+
+def test_a_checkpoint_is_read_without_making_any_object_of_it(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "harmed"),))
+
+    Checkpoints(tmp_path / "seed0.pt", "f", print).save({"epoch": 2, "harm": Harm()})
+    assert traces.checkpoint_epoch(tmp_path / "seed0.pt") == 2
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04 rubbish"])
+def test_a_damaged_checkpoint_tells_nothing(tmp_path, content):
+    (tmp_path / "seed0.pt").write_bytes(content)
+    assert traces.checkpoint_epoch(tmp_path / "seed0.pt") is None
+
+
+def test_jobs_in_the_queue_of_slurm_are_recognised_by_folder_and_comment(plan, layout, tmp_path):
+    rows = (
+        f"7|RUNNING|3:12|None|{tmp_path}|rule_train_wildcards_digits_mlp1024_ce\n"
+        f"8|PENDING|0:00|Priority|{tmp_path}|rule_train_wildcards_digits_mlp1024_le_grad\n"
+        "9|RUNNING|0:01|None|/another/clone|rule_train_wildcards_digits_mlp1024_label_smoothing\n"
+    )
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf '%s' '{rows}'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    lines = status(plan, layout)
+    assert row(lines, "train") == {"running": 1, "queued": 1, "waiting": 1}
+    assert lines[-2].startswith(f"running: train {CELL}: SLURM job 7, 3:12")
+    assert "SLURM job 8: PENDING (Priority)" in lines[-1]
+
+
+def test_nothing_here_imports_torch():
+    code = "import sys, xkd.monitor.status, xkd.monitor.failures; assert 'torch' not in sys.modules"
+    environment = {"PYTHONPATH": str(ROOT / "workflow")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

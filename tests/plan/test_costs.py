@@ -1,0 +1,117 @@
+"""What jobs ask a scheduler for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xkd.engine import memory
+from xkd.plan import config, costs, jobs
+from xkd.plan.grid import Plan
+from xkd.plan.runs import Cell
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = {"backend": "auto", "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def paper() -> Plan:
+    return Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Plan:
+    return Plan(config.load(ROOT / "config.yaml"))
+
+
+def cell(plan: Plan, text: str):
+    return plan.settings(Cell.parse(text))
+
+
+def test_resnet20_on_cifar_takes_the_arithmetic_that_is_known_of_it(paper):
+    network = cell(paper, "cifar10/resnet20/ce_student").network
+    dataset = paper.dataset("cifar10")
+    # He et al. 2016 count 41 million multiply-adds with shortcut A.
+    assert costs.forward_gflop(network, dataset) == pytest.approx(2 * 0.0406, rel=0.1)
+
+
+def test_every_training_of_the_papers_wants_a_gpu_and_none_of_the_demo_does(paper, demo):
+    trained = [s for s in paper.cells.values() if not s.holdout and not s.weights]
+    assert {costs.training(s, ENGINE).gpu for s in trained} == {1}
+    assert {costs.training(s, ENGINE).gpu for s in demo.cells.values()} == {0}
+
+
+@pytest.mark.parametrize("engine", [{"backend": "graph"}, {"precision": "tf32"}])
+def test_what_only_a_gpu_can_do_asks_for_one(demo, engine):
+    settings = next(iter(demo.cells.values()))
+    assert costs.training(settings, {**ENGINE, **engine}).gpu == 1
+
+
+def test_more_seeds_or_epochs_take_more_time_and_deeper_networks_more_memory(paper):
+    small, large = (cell(paper, f"cifar10/{name}/ce_student") for name in ("resnet20", "resnet110"))
+    time = [costs.training(s, ENGINE).minutes for s in (replace(small, seeds=(0,)), small, large)]
+    assert time == sorted(set(time))
+    assert costs.training(large, ENGINE).memory_mb > costs.training(small, ENGINE).memory_mb
+
+
+def test_a_search_takes_the_time_of_all_its_trials_and_the_memory_of_one(demo):
+    settings = next(settings for settings in demo.cells.values() if settings.search)
+    trials = [demo.settings(trial) for _, trial in settings.search.trials]
+    found = costs.search(trials, ENGINE)
+    assert found.minutes >= costs.STARTING + len(trials)
+    assert found.memory_mb == costs.training(trials[0], ENGINE).memory_mb
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cifar10/resnet14/ce", "mnist/mlp1024/ce", "cifar10/cnn8/ce", "cifar100/resnet56/ce_student"],
+)
+def test_the_engine_does_not_need_more_memory_than_a_job_asks_for(paper, text):
+    settings = cell(paper, text)
+    demand = costs.training(settings, ENGINE)
+    images = 1e6 * costs.images_mb(settings.dataset)
+    needed = memory.estimate(settings, None, images).total(demand.threads)
+    assert needed <= 1e6 * demand.memory_mb
+
+
+def test_time_for_clusters_grows_with_points_gammas_and_repetitions(paper):
+    settings = cell(paper, "cifar100/resnet20/ce_teacher")
+    clusters = paper.config["clusters"]
+    full = costs.clustering(settings, clusters)
+    assert full.gpu == 0
+    assert full.minutes > costs.clustering(settings, {**clusters, "points": 1000}).minutes
+
+
+def test_a_network_that_is_not_known_here_is_given_enough(paper):
+    settings = cell(paper, "cifar10/resnet20/ce_student")
+    strange = replace(settings, network=replace(settings.network, family="strange", options={}))
+    assert costs.training(strange, ENGINE).minutes > costs.training(settings, ENGINE).minutes
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplications"), [("resnet18", 1.82e9), ("resnet34", 3.67e9), ("resnet50", 4.11e9)]
+)
+def test_imagenet_networks_take_the_arithmetic_that_torchvision_lists(paper, name, multiplications):
+    network = paper.resolver.network(name, "imagenet")
+    found = costs.forward_gflop(network, paper.dataset("imagenet"))
+    assert found == pytest.approx(2e-9 * multiplications, rel=0.2)
+
+
+def test_imagenet_is_not_held_in_memory_and_several_gpus_share_its_training(paper):
+    settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
+    alone, shared = (costs.training(settings, {**ENGINE, "processes": n}) for n in (1, 4))
+    assert (alone.gpu, shared.gpu) == (1, 4)
+    assert shared.minutes < alone.minutes / 3
+    assert alone.memory_mb < 64_000  # all training images alone would take 200 GB
+    small = cell(paper, "cifar10/resnet8/ce")
+    assert costs.training(small, {**ENGINE, "processes": 4}) == costs.training(small, ENGINE)
+
+
+def test_teachers_of_imagenet_are_asked_at_every_step(paper):
+    settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
+    for choice in ("auto", "table"):
+        paper.config["engine"]["teacher"] = choice
+        assert jobs.table(paper, settings) is None
+    paper.config["engine"]["teacher"] = "auto"
+    small = cell(paper, "tiny_imagenet/resnet18/kd_official/from-resnet18-ce_teacher")
+    assert jobs.table(paper, small) is not None

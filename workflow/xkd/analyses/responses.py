@@ -1,0 +1,139 @@
+"""A teacher's answers to plain and reinforced images: Oracle, Tables 1-3 and Figures 3-4.
+
+Images are not augmented, and x* is made from the true labels. Everything goes to one folder:
+
+    responses.json                 scores of every reinforcement and split
+    <kind>-<gamma>/test.npz        logits, labels and coarse labels; likewise train.npz
+    <kind>-<gamma>/images.safetensors   x* (float16, normalised), for the gammas to keep
+    <kind>-<gamma>/preview.png     image, difference, x* of some test images
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xkd.analyses._preview import draw_preview
+from xkd.analyses.base import TrainedNetwork
+from xkd.evaluate import save_tensors
+from xkd.files import atomic, digest, write_json
+from xkd.measures.calibration import ece, reliability, top1
+from xkd.measures.entropy import mean_entropy_bits
+from xkd.plan.runs import Layout, Run
+from xkd.plan.settings import CellSettings, Reinforcement
+from xkd.reinforce import bounds_of, reinforce
+
+KEPT = 3e9  # bytes of reinforced images per split; all there are, but on ImageNet
+
+
+def ask_teacher(
+    settings: CellSettings,
+    run: Run,
+    layout: Layout,
+    reinforcements: Iterable[Reinforcement],
+    *,
+    keep: Iterable[float],
+    splits: Iterable[str],
+    threads: int = 1,
+    device: str = "auto",
+) -> None:
+    """Ask the trained network of `run`; leave the folder described above, `responses.json` last.
+
+    Args:
+        splits: those without images, or whose images stay in their files, are left out.
+        keep: gammas of kind "gradient" whose reinforced images are stored, up to KEPT bytes.
+    """
+    trained = TrainedNetwork.of(settings, run, layout, threads, device)
+    splits = [split for split in splits if len(trained.data.split(split).images)]
+    manifest = layout.responses(run)
+    answers: dict[str, Any] = {}
+    for reinforcement in reinforcements:
+        folder = manifest.parent / str(reinforcement)
+        stored = reinforcement.kind == "gradient" and reinforcement.gamma in set(keep)
+        scores: dict[str, Any] = {"kind": reinforcement.kind, "gamma": reinforcement.gamma}
+        digests, images = {}, {}
+        for split in splits:
+            found = answer_split(trained, split, reinforcement, keep_images=stored)
+            path = folder / f"{split}.npz"
+            with atomic(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **{k: v for k, v in found.items() if k != "images"})
+            digests[path.name] = digest(path)
+            scores[split] = score(found["logits"].astype(np.float32), found["labels"])
+            if stored:
+                images[split] = found["images"]
+        if stored:
+            path = folder / "images.safetensors"
+            save_tensors(images, path)
+            digests[path.name] = digest(path)
+        if reinforcement.gamma:
+            draw_preview(trained, reinforcement, folder / "preview.png")
+        answers[str(reinforcement)] = {**scores, "digests": digests}
+        plain = answers.get("gradient-0", scores)
+        print(
+            f"{reinforcement}: "
+            + ", ".join(f"{s} {plain[s]['top1']:.4f} -> {scores[s]['top1']:.4f}" for s in splits)
+        )
+    write_json(
+        manifest,
+        {
+            "teacher": str(run),
+            "dataset": settings.dataset.name,
+            "network": settings.network.name,
+            "class_names": trained.data.class_names,
+            "coarse_names": trained.data.coarse_names,
+            "reinforcements": answers,
+        },
+    )
+
+
+def answer_split(
+    trained: TrainedNetwork, split: str, reinforcement: Reinforcement, keep_images: bool = False
+) -> dict[str, Any]:
+    """Logits (float16, [N, C]) on the reinforced images of a split, with its labels.
+
+    Args:
+        keep_images: also return "images", x* of the first as float16 [n, channels, size, size].
+    """
+    part = trained.data.split(split)
+    bounds = bounds_of(reinforcement, trained.dataset, trained.device)
+    logits: list[Tensor] = []
+    images: list[Tensor] = []
+    for first in range(0, len(part.labels), trained.batch):
+        chosen = slice(first, first + trained.batch)
+        plain = trained.normalised(part.images[chosen])
+        labels = part.labels[chosen].to(trained.device)
+        changed = reinforce(trained.network, plain, labels, reinforcement, bounds)
+        with torch.no_grad():
+            same = reinforcement.gamma == 0
+            answer = changed.logits if same else trained.network(changed.images).logits
+        logits.append(answer.half().cpu())
+        if keep_images and sum(kept.nbytes for kept in images) < KEPT:
+            images.append(changed.images.half().cpu())
+    found: dict[str, Any] = {"logits": torch.cat(logits).numpy(), "labels": part.labels.numpy()}
+    if part.coarse is not None:
+        found["coarse"] = part.coarse.numpy()
+    if keep_images:
+        found["images"] = torch.cat(images)
+    return found
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Accuracy, calibration (raw, T = 1; 20 and 15 bins, A47) and entropy (bits, T = 4; T = 1)."""
+    confidence, correct = top1(logits, labels)
+    return {
+        "top1": float(correct.mean()),
+        "ece": ece(confidence, correct, 20),
+        "ece15": ece(confidence, correct, 15),
+        "entropy_bits": mean_entropy_bits(logits),
+        "entropy_bits_t1": mean_entropy_bits(logits, 1.0),
+        "reliability": reliability(confidence, correct, 20),
+    }
+
+
+def load_answers(folder: Path, reinforcement: Reinforcement, split: str) -> dict[str, np.ndarray]:
+    """Logits [N, C], labels and coarse labels that `ask_teacher` left."""
+    with np.load(folder / str(reinforcement) / f"{split}.npz") as archive:
+        return {name: archive[name] for name in archive.files}

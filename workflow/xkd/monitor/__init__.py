@@ -1,0 +1,1 @@
+"""Progress and failures of a pipeline, read from what its jobs leave behind."""

@@ -1,0 +1,1 @@
+"""From config to work: what to train, analyse and draw. Nothing in this wing imports torch."""

@@ -1,0 +1,221 @@
+"""What a job asks a scheduler for: GPU, cores, memory, time; estimated from the config alone.
+
+    arithmetic   A = passes · images · forward pass, a backward pass counting as two
+    on a CPU     A / CPU_GFLOPS per core
+    on a GPU     max(A / GPU_GFLOPS, steps · layers · LAYER_SECONDS), the latter for launches
+    memory       process + images + seeds at once · (activations + weights)
+
+Rough on purpose: it places jobs on machines and never enters a result. Time has a margin of three;
+whoever needs more is stopped with a checkpoint, and the next attempt continues with a longer limit.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import ceil
+from typing import Any
+
+from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
+
+#: Training and test images of the sources.
+IMAGES: Mapping[str, tuple[int, int]] = {
+    "digits": (1_300, 500),
+    "mnist": (60_000, 10_000),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "tiny_imagenet": (100_000, 10_000),
+    "imagenet_folder": (1_300_000, 50_000),
+}
+#: Residual blocks per stage of the ImageNet ResNets.
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+UNKNOWN = (100_000, 10_000)  # images of a source that is not listed
+CPU_GFLOPS = 8  # one core on small convolutions, its neighbours busy
+GPU_GFLOPS = 5_000  # a GPU of the last generations, in float32
+LAYER_SECONDS = 150e-6  # launches of a layer, forward, backward and update, one seed
+ASKED_AT_ONCE = 250  # images per pass of a network that is not trained
+DECODED = 100  # photographs per second and core
+DECODERS = 8  # cores per process that trains on photographs
+WORTH_A_GPU = 600  # seconds on one core; what is shorter does not queue for a GPU
+MARGIN = 3
+STARTING = 15  # minutes for imports, file systems and a loaded machine
+PROCESS_MB = 1_200  # Python, torch, its libraries
+CUDA_MB = 3_000  # and those of CUDA, in the host's memory
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Of one job. minutes: the limit to ask for at the first attempt."""
+
+    gpu: int
+    threads: int
+    memory_mb: int
+    minutes: int
+
+
+def preparation(data: DatasetSettings) -> Demand:
+    """Read, checked and written: images are in memory three times, photographs decoded by one core.
+
+    Those that stay in their files are not read.
+    """
+    train, test = _images(data)
+    count = test if data.resized_crop else train + test
+    memory = PROCESS_MB + 3e-6 * count * data.channels * data.size**2
+    seconds = count / DECODED if data.channels == 3 and data.size > 32 else 0
+    return Demand(0, 1, ceil(memory), ceil(STARTING + MARGIN * seconds / 60))
+
+
+def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
+    """All seeds of a cell.
+
+    Args:
+        engine: that section of the config; a backend or precision that only a GPU has wants one,
+            and `processes` share a cell whose images stay in their files.
+    """
+    network, data, seeds = settings.network, settings.dataset, len(settings.seeds)
+    passes = 3 * forward_gflop(network, data)
+    if settings.teacher is not None:  # as if there were no table, and inputs reinforced
+        passes += 3 * forward_gflop(settings.teacher.network, data)
+    images = _images(data)[0]
+    gflop = passes * images * settings.recipe.epochs * seeds
+    steps = settings.recipe.epochs * ceil(images / settings.recipe.batch) * seeds
+    small = gflop / CPU_GFLOPS < 300
+    processes = team(settings, engine)
+    threads = DECODERS * processes if data.resized_crop else 1 if small else seeds
+    at_once = 1 if data.resized_crop else threads
+    needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
+    memory = images_mb(data) + at_once * seed_mb(settings, settings.recipe.batch)
+    if settings.method.needs.kind == "logits" and not data.resized_crop:
+        memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
+    launched = steps * len(_layers(network, data))
+    if processes == 1:
+        return _demand(gflop, launched, memory, threads, needs_cuda)
+    memory = processes * (memory + PROCESS_MB + CUDA_MB)
+    alone = _demand(gflop / processes, launched, memory, threads, needs_cuda)
+    return replace(alone, gpu=processes * alone.gpu)
+
+
+def team(settings: CellSettings, engine: Mapping[str, Any]) -> int:
+    """Processes that train a cell together: several only where images stay in their files."""
+    return engine.get("processes", 1) if settings.dataset.resized_crop else 1
+
+
+def search(trials: Iterable[CellSettings], engine: Mapping[str, Any]) -> Demand:
+    """One trial after another, each on one core."""
+    demands = [training(trial, engine) for trial in trials]
+    return Demand(
+        max(demand.gpu for demand in demands),
+        1,
+        max(demand.memory_mb for demand in demands),
+        STARTING + sum(demand.minutes - STARTING for demand in demands),
+    )
+
+
+def tabulation(settings: CellSettings) -> Demand:
+    """A teacher's answers to every view of every training image."""
+    return _asking(settings, settings.dataset.views * _images(settings.dataset)[0])
+
+
+def questions(settings: CellSettings, reinforcements: int) -> Demand:
+    """A teacher's answers to all images, under each reinforcement."""
+    return _asking(settings, reinforcements * sum(_images(settings.dataset)))
+
+
+def arrival(settings: CellSettings) -> Demand:
+    """Answers of weights from elsewhere to the test images."""
+    return _asking(settings, _images(settings.dataset)[1])
+
+
+def explanation(settings: CellSettings) -> Demand:
+    """An explanation per class of every test image."""
+    data = settings.dataset
+    return _asking(settings, data.classes * _images(data)[1])
+
+
+def clustering(settings: CellSettings, clusters: Mapping[str, Any]) -> Demand:
+    """t-SNE: a minute on one core for ten thousand points, in proportion to their number."""
+    points = min(clusters["points"], max(_images(settings.dataset)))
+    clouds = len(clusters["gammas"]) * len(clusters["splits"]) * clusters["embedding_seeds"]
+    threads = min(4, clouds)
+    minutes = MARGIN * ceil(clouds / threads) * points / 10_000
+    memory = PROCESS_MB + threads * (500 + 0.05 * points)
+    return Demand(0, threads, ceil(memory), ceil(STARTING + minutes))
+
+
+def _asking(settings: CellSettings, images: int) -> Demand:
+    """Forward, and backward to the images, for so many of them."""
+    network, data = settings.network, settings.dataset
+    gflop = 3 * forward_gflop(network, data) * images
+    steps = ceil(images / ASKED_AT_ONCE)
+    logits_mb = 4e-6 * images * data.classes
+    memory = 2 * images_mb(data) + seed_mb(settings, ASKED_AT_ONCE) + logits_mb
+    return _demand(gflop, steps * len(_layers(network, data)), memory, 1, False)
+
+
+def _demand(gflop: float, launched: float, memory: float, threads: int, needs_cuda: bool) -> Demand:
+    """launched: layers, over all steps."""
+    gpu = needs_cuda or gflop / CPU_GFLOPS > WORTH_A_GPU
+    seconds = (
+        max(gflop / GPU_GFLOPS, launched * LAYER_SECONDS) if gpu else gflop / CPU_GFLOPS / threads
+    )
+    memory += PROCESS_MB + CUDA_MB * gpu
+    return Demand(int(gpu), threads, ceil(memory), ceil(STARTING + MARGIN * seconds / 60))
+
+
+def forward_gflop(network: NetworkSettings, data: DatasetSettings) -> float:
+    """Of one image; a multiplication and an addition count as two."""
+    return 2e-9 * sum(products for products, _ in _layers(network, data))
+
+
+def seed_mb(settings: CellSettings, batch: int) -> float:
+    """What is kept for the backward pass of a batch, twice for the gradients; weights are small.
+
+    Convolution, normalisation and ReLU keep an output each.
+    """
+    outputs = sum(outputs for _, outputs in _layers(settings.network, settings.dataset))
+    if settings.network.options.get("depth") in (50, 101):
+        outputs *= 3  # bottlenecks
+    return 100 + 2 * 3 * 4e-6 * outputs * batch
+
+
+def images_mb(data: DatasetSettings) -> float:
+    """All training images as bytes, padded and mirrored; or those for testing, if in files."""
+    train, test = _images(data)
+    if data.resized_crop:
+        return 1e-6 * test * data.channels * data.size**2
+    return 1e-6 * (1 + data.flip) * train * data.channels * (data.size + 2 * data.pad) ** 2
+
+
+def _images(data: DatasetSettings) -> tuple[int, int]:
+    return IMAGES.get(data.source, UNKNOWN)
+
+
+def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float, float]]:
+    """Per layer and image: multiplications, and numbers that come out."""
+    options, size, channels = network.options, data.size, data.channels
+    if network.family == "mlp":
+        widths = [channels * size**2, *options["hidden"], data.classes]
+        return [(a * b, b) for a, b in pairwise(widths)]
+    if options.get("stem") == "imagenet":
+        size = ceil(size / 4)
+    layers = []
+    for width, convolutions in _stages(network.family, options):
+        for _ in range(convolutions):
+            layers.append((9 * channels * width * size**2, width * size**2))
+            channels = width
+        size = ceil(size / 2)
+    return layers
+
+
+def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Width and number of 3x3 convolutions of the stages; every stage halves the maps."""
+    if family == "resnet":
+        per_stage = (options["depth"] - 2) // 3
+        return [(width, per_stage) for width in options.get("widths", (16, 32, 64))]
+    if family == "plane_cnn":
+        if options["convolutions"] == 10:
+            return [(32, 2), (64, 2), (128, 2), (256, 4)]
+        return [(16, 2), (32, 2), (64, 2), (128, 2)][: options["convolutions"] // 2]
+    # An ImageNet ResNet, or a family that is not known here and hopefully no larger. A bottleneck
+    # multiplies like two convolutions of 3x3, and puts out three times as much.
+    blocks = BLOCKS.get(options.get("depth"), BLOCKS[101])
+    return [(width, 2 * count) for width, count in zip((64, 128, 256, 512), blocks, strict=True)]

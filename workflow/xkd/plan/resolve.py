@@ -1,0 +1,172 @@
+"""From names in the config to settings: data sets, networks, recipes, methods. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from xkd.errors import Refused, unknown
+from xkd.plan import config as conf
+from xkd.plan.settings import (
+    DatasetSettings,
+    MethodSettings,
+    NetworkSettings,
+    Recipe,
+    Reinforcement,
+    TeacherNeeds,
+    WeightsFile,
+)
+
+#: What every method may say besides its options.
+NO_OPTIONS = ("label", "uses", "recipe", "published_as")
+
+
+class Searched(NamedTuple):
+    """An option to be chosen among values; `weights.<term>` for the factor of a loss term."""
+
+    option: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """config: settled and valid; name: of its file, for messages. Raises Refused throughout."""
+
+    config: Mapping[str, Any]
+    name: str
+    _networks: dict[tuple[str, str], NetworkSettings] = field(default_factory=dict)
+
+    def known(self, kind: str, name: object, among: Any, *where: str) -> None:
+        """Refuse a name that is not there, with the nearest that is."""
+        if not isinstance(name, str) or name not in among:
+            place = ".".join(map(str, where)) or kind
+            raise Refused(f"{self.name}: {place}: {unknown(kind, name, among)}")
+
+    def dataset(self, name: str) -> DatasetSettings:
+        self.known("data set", name, self.config["datasets"])
+        entry = dict(self.config["datasets"][name])
+        coarse = entry.pop("coarse", None)
+        entry.pop("label")
+        return DatasetSettings(
+            name=name,
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()},
+            coarse=coarse and {group: tuple(names) for group, names in coarse.items()},
+        )
+
+    def network(self, name: str, dataset: str) -> NetworkSettings:
+        """A network for the images of one data set, on which its options may depend."""
+        if (name, dataset) not in self._networks:
+            self._networks[name, dataset] = self._network(name, dataset)
+        return self._networks[name, dataset]
+
+    def _network(self, name: str, dataset: str) -> NetworkSettings:
+        entry = dict(self.config["networks"][name])
+        family = entry.pop("family")
+        given = {key: v for key, v in entry.items() if key not in ("label", "recipe")}
+        try:
+            given = conf.look_up(given, {"dataset": dataset, "network": name})
+        except Refused as problem:
+            raise Refused(f"{self.name}: networks.{name}: {problem}") from None
+        try:
+            properties = conf.family_declaration(family)["OPTIONS"]
+        except Refused as problem:
+            raise Refused(f"{self.name}: networks.{name}.family: {problem}") from None
+        return NetworkSettings(
+            name, family, conf.fill(given, properties, self.name, "networks", name)
+        )
+
+    def recipe(self, method: str, network: str, names: Mapping[str, str], trial: bool) -> Recipe:
+        """The method's recipe, or else the network's; a trial may be cut short."""
+        own = self.config["methods"][method].get("recipe")
+        where = ("methods", method) if own else ("networks", network)
+        name = self._looked_up(own or self.config["networks"][network]["recipe"], names, *where)
+        self.known("recipe", name, self.config["recipes"], *where, "recipe")
+        entry = dict(self.config["recipes"][name])
+        milestones = tuple(entry.pop("milestones", ()))
+        short = entry.pop("search_epochs", entry["epochs"])
+        recipe = Recipe(name=name, milestones=milestones, **entry)
+        return replace(recipe, epochs=min(short, recipe.epochs)) if trial else recipe
+
+    @property
+    def methods(self) -> dict[str, Mapping[str, Any]]:
+        """How a cell may come by its weights: trained by a method, or from a checkpoint's file."""
+        return {**self.config["methods"], **self.checkpoints}
+
+    @property
+    def checkpoints(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.config.get("checkpoints", {})
+
+    def weights(self, checkpoint: str, dataset: str, network: str, where: str) -> WeightsFile:
+        """The checkpoint's file for a network on a data set."""
+        entry = self.checkpoints[checkpoint]
+        named = {
+            f"{d}/{n}": file for d, files in entry["files"].items() for n, file in files.items()
+        }
+        self.known("file", f"{dataset}/{network}", named, where, "checkpoints", checkpoint)
+        return WeightsFile(keys=entry["keys"], **named[f"{dataset}/{network}"])
+
+    def declaration(self, method: str) -> dict[str, Any]:
+        """What the method's file says of itself; a checkpoint has no teacher."""
+        if method in self.checkpoints:
+            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing"}
+        try:
+            return conf.method_declaration(self.config["methods"][method]["uses"])
+        except Refused as problem:
+            raise Refused(f"{self.name}: methods.{method}.uses: {problem}") from None
+
+    def method(
+        self, name: str, names: Mapping[str, str], decided: float | None = None
+    ) -> tuple[MethodSettings, Searched | None]:
+        """The method for one cell, and what is still to be chosen.
+
+        Args:
+            names: dataset, network and teacher (its network) of the cell.
+            decided: value of the searched option; without it the first of the values stands in.
+        """
+        entry, declaration = self.config["methods"][name], self.declaration(name)
+        options = {k: v for k, v in entry.items() if k not in NO_OPTIONS}
+        given = {k: self._looked_up(v, names, "methods", name, k) for k, v in options.items()}
+        searched = self._searched(name, given)
+        factor = {"type": "number", "minimum": 0}
+        weights = {term: {**factor, "default": w} for term, w in declaration["WEIGHTS"].items()}
+        given.setdefault("weights", {})
+        where = ("methods", name)
+        for value in reversed(searched.values if searched and decided is None else (decided,)):
+            if searched:
+                _put(given, searched.option, value)
+            chosen = dict(given)
+            filled = conf.fill(chosen.pop("weights"), weights, self.name, *where, "weights")
+            options = conf.fill(chosen, declaration["OPTIONS"], self.name, *where)
+        needs = TeacherNeeds(declaration["TEACHER"], Reinforcement.of(options))
+        settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
+        return settings, searched
+
+    def _looked_up(self, value: Any, names: Mapping[str, str], *where: str) -> Any:
+        """The value for one cell. Raises Refused, with the place, when there is none."""
+        try:
+            return conf.look_up(value, names)
+        except Refused as problem:
+            raise Refused(f"{self.name}: {'.'.join(where)}: {problem}") from None
+
+    def _searched(self, name: str, given: Mapping[str, Any]) -> Searched | None:
+        """The one option written as {search: [values]}."""
+        places = {**given, **{f"weights.{t}": v for t, v in given.get("weights", {}).items()}}
+        found = [key for key, value in places.items() if _is_search(value)]
+        if not found:
+            return None
+        values = places[found[0]]["search"]
+        numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
+        if len(found) > 1 or not numbers or len(values) < 2:
+            raise Refused(
+                f"{self.name}: methods.{name}.{found[-1]}: found {places[found[-1]]}, expected one "
+                "option with {search: [two or more numbers]}"
+            )
+        return Searched(found[0], tuple(values))
+
+
+def _is_search(value: Any) -> bool:
+    return isinstance(value, Mapping) and "search" in value
+
+
+def _put(options: dict[str, Any], option: str, value: Any) -> None:
+    place, _, term = option.partition(".")
+    (options[place] if term else options)[term or place] = value
