@@ -179,9 +179,9 @@ def _check_shared(settings: CellSettings, where: str, processes: int) -> None:
 def _check_options(settings: CellSettings, where: str) -> None:
     """Refuse option values that do not fit the cell, by what the method's file declares of them.
 
-        "below": field                                 less than that number of the recipe
-        "registry": package, "unless": {option: value} the name of a file of `xkd/<package>/` whose
-                                                       literal NEEDS the network meets
+    "below": field                                 less than that number of the recipe
+    "registry": package, "unless": {option: value} the name of a file of `xkd/<package>/` whose
+                                                   literal NEEDS the network meets
     """
     method, recipe = settings.method, settings.recipe
     for name, schema in conf.method_declaration(method.uses)["OPTIONS"].items():
