@@ -195,8 +195,8 @@ def test_every_method_has_a_line_and_every_line_a_stage_of_its_own():
 def test_every_line_of_the_methods_times_the_stage_that_it_names(cells, name):
     uses, stage, chosen = rows.METHODS[name]
     steps = cells.steps(cells.settings(uses, **chosen), stage=stage)
-    assert steps.training.turn.stage == stage
-    weights = steps.training.turn.weights
+    assert steps.training.current.stage == stage
+    weights = steps.training.current.weights
     assert ("kd" in weights) == (name in ("kd", "at", "sad") or name.endswith("second stage"))
 
 
