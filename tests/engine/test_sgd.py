@@ -62,6 +62,6 @@ heavy = {{"torch._dynamo", "torchvision", "sklearn", "matplotlib", "pandas"}} & 
 sys.exit(f"imported: {{heavy}}" if heavy else 0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1] / "support", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
