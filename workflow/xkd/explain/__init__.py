@@ -3,7 +3,8 @@
 A file declares in literals
 
     LABEL      as figures call it
-    NEEDS      "pooled_head", where only such networks have it in closed form
+    NEEDS      what it needs of a network: ("pooled_head",) where only such networks have it in
+               closed form; () for any
     RECTIFIED  whether its maps end in a ReLU, and so never go below zero
 
 and has `all_classes(network, output, images)`: explanations of every class, [B, C, P].

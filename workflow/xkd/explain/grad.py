@@ -12,6 +12,7 @@ from xkd.networks import Network, Output
 from xkd.networks.mlp import MLP
 
 LABEL = "Grad"
+NEEDS = ()
 
 
 def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:

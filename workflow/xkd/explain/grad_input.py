@@ -6,6 +6,7 @@ from xkd.explain import grad
 from xkd.networks import Network, Output
 
 LABEL = "Grad*Input"
+NEEDS = ()
 
 
 def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from xkd.networks import Network, Output
 from xkd.networks.mlp import MLP
 
 LABEL = "GuidedBP"
+NEEDS = ()
+NEEDS = ()
 
 
 def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:

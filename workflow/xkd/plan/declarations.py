@@ -16,9 +16,16 @@ __all__ = ["PACKAGE", "docstring", "literals"]
 
 #: Kind of module -> what a declaration holds where the module says nothing.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "methods": {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing", "NETWORK": {}},
+    "methods": {
+        "OPTIONS": {},
+        "WEIGHTS": {},
+        "TEACHER": (),
+        "REINFORCES": False,
+        "WHOLE_BATCH": False,
+        "NETWORK": {},
+    },
     "networks": {"OPTIONS": {}, "POOLED_HEAD": False},
-    "explain": {"LABEL": "", "NEEDS": (), "RECTIFIED": False},
+    "explain": {"LABEL": "", "OPTIONS": {}, "NEEDS": (), "RECTIFIED": False},
     "analyses": {"READS": (), "OUTPUTS": {}, "OPTIONS": {}, "COST": {}},
     "data/sources": {},
 }
@@ -47,7 +54,20 @@ def declaration(package: str, name: str) -> dict[str, Any]:
         raise Refused(unknown(NOUNS[package], name, known_modules(package)))
     module = f"xkd.{package.replace('/', '.')}.{name}"
     found = literals(module, "Method" if package == "methods" else None)
-    return {**DEFAULTS[package], **found}
+    declared = {**DEFAULTS[package], **found}
+    for schema in declared.get("OPTIONS", {}).values():
+        if "registry" in schema:
+            schema["enum"] = sorted(registered(schema["registry"]))
+    return declared
+
+
+def registered(package: str) -> dict[str, tuple[str, ...]]:
+    """Files of `xkd/<package>/` that an option may name -> what each needs of a network.
+
+    A file is registered by a literal NEEDS, such as ("pooled_head",), or () for any network.
+    """
+    files = {name: literals(f"xkd.{package}.{name}") for name in known_modules(package)}
+    return {name: found["NEEDS"] for name, found in files.items() if "NEEDS" in found}
 
 
 def file_of(package: str, name: str) -> Path:

@@ -12,7 +12,6 @@ from xkd.plan.settings import (
     MethodSettings,
     NetworkSettings,
     Recipe,
-    Reinforcement,
     TeacherNeeds,
     WeightsFile,
 )
@@ -131,7 +130,7 @@ class Resolver:
     def declaration(self, method: str) -> dict[str, Any]:
         """What the method's file says of itself; a checkpoint has no teacher."""
         if method in self.checkpoints:
-            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing"}
+            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": ()}
         try:
             return declaration("methods", self.config["methods"][method]["uses"])
         except Refused as problem:
@@ -160,7 +159,7 @@ class Resolver:
             chosen = dict(given)
             filled = self.fill(chosen.pop("weights"), weights, *where, "weights")
             options = self.fill(chosen, declared["OPTIONS"], *where)
-        needs = TeacherNeeds(declared["TEACHER"], Reinforcement.of(options))
+        needs = TeacherNeeds.of(declared, options)
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
 
