@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from xkd.explain.gradients import GuidedReLU, guided_relus
 
 from xkd.errors import Refused
-from xkd.explain.gradients import GuidedReLU, guided_relus
 from xkd.networks import Network, Output, build, imagenet_resnet, mlp, plane_cnn, resnet
 from xkd.plan.settings import DatasetSettings, NetworkSettings
 

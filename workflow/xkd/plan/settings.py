@@ -8,6 +8,7 @@ from math import cos, pi
 from typing import Any, Literal
 
 from xkd.errors import Refused
+from xkd.files import plain
 from xkd.plan.runs import Cell
 
 #: Names of reinforcements: kind, gamma, steps, clipped.
@@ -214,6 +215,15 @@ class CellSettings:
         content = asdict(self)
         del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
         return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
+
+    def expectation(self) -> dict[str, Any]:
+        """What the cell's manifest must say; not what a search has yet to decide."""
+        content = self.slice()
+        options = content["method"]["options"]
+        if self.search:
+            place, _, term = self.search.option.partition(".")
+            del (options[place] if term else options)[term or place]
+        return plain({"recipe": content["recipe"], "options": options})
 
     def draws_from(self, seed: int) -> int:
         """What a seed's initial weights, dropout and permutations are drawn from.
