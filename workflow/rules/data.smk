@@ -11,7 +11,7 @@ rule prepare:
         mem_mb=lambda wildcards, attempt: attempt * preparation_of(wildcards).memory_mb,
         runtime=lambda wildcards, attempt: attempt * preparation_of(wildcards).minutes,
     params:
-        settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
+        settings=lambda wildcards: PLAN.dataset(wildcards.dataset).content(),
         code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),
     shell:
         "python -m xkd prepare {wildcards.dataset} > {log} 2>&1"
