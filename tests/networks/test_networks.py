@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import nn
-from xkd.explain.gradients import GuidedReLU, guided_relus
 
 from xkd.errors import Refused
-from xkd.networks import Network, Output, build, imagenet_resnet, mlp, plane_cnn, resnet
+from xkd.explain._gradients import GuidedReLU, guided_relus
+from xkd.networks import Network, Output, base, build, imagenet_resnet, mlp, plane_cnn, resnet
 from xkd.plan.settings import DatasetSettings, NetworkSettings
 
 DEPTHS = (8, 14, 20, 26, 32, 56, 110)
@@ -315,3 +315,30 @@ def test_networks_of_one_width_may_share_a_trunk():
     assert one.conv1.weight.grad is not None
     assert other.conv1.weight.grad is None
     assert torch.equal(other.branch(other.trunk(images)).logits, other(images).logits)
+
+
+def test_every_normalising_layer_counts_the_batches_it_was_trained_on_as_torchs_does(small):
+    norms = [module for module in small.modules() if isinstance(module, nn.BatchNorm2d)]
+    theirs = [nn.BatchNorm2d(norm.num_features) for norm in norms]
+    small.train()
+    if frozen := norms[1:2]:
+        frozen[0].eval()
+        theirs[1].eval()
+    images = torch.randn(4, 1, 8, 8)
+    for _ in range(3):
+        small(images)
+        for one in theirs:
+            one(torch.randn(2, one.num_features, 2, 2))
+    small.eval()(images)
+    counted = [int(norm.num_batches_tracked) for norm in norms]
+    assert counted == [int(one.num_batches_tracked) for one in theirs]
+
+
+def test_batch_normalisation_is_torchs_bit_for_bit():
+    ours, theirs = base.BatchNorm2d(3), nn.BatchNorm2d(3)
+    images = torch.randn(8, 3, 5, 5)
+    for training in (True, True, False):
+        outputs = [norm.train(training)(images) for norm in (ours, theirs)]
+        assert torch.equal(*outputs)
+    assert torch.equal(ours.running_mean, theirs.running_mean)
+    assert torch.equal(ours.running_var, theirs.running_var)

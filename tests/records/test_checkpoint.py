@@ -73,6 +73,7 @@ def interrupt_after(monkeypatch, steps: int, save: bool) -> None:
         ("dml", 6),
         ("crd", 6),
         ("mcl_okd", 3),
+        ("ffsd", 6),
     ],
 )
 @pytest.mark.parametrize("save", [True, False], ids=["mid-epoch", "last epoch end"])

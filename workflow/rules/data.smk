@@ -10,7 +10,7 @@ rule prepare:
     resources:
         **asked(preparing),
     params:
-        settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
+        settings=lambda wildcards: PLAN.dataset(wildcards.dataset).content(),
         code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),
     shell:
         "python -m xkd prepare {wildcards.dataset} > {log} 2>&1"

@@ -14,7 +14,6 @@ from xkd.networks.mlp import MLP
 
 LABEL = "GuidedBP"
 NEEDS = ()
-NEEDS = ()
 
 
 def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ class Resolver:
             name=name,
             **{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()},
             coarse=coarse and {group: tuple(names) for group, names in coarse.items()},
+            data_root=self.config["data_root"],
         )
 
     def network(self, name: str, dataset: str) -> NetworkSettings:

@@ -37,6 +37,7 @@ class DatasetSettings:
         None  # superclass: classes, where the source has none
     )
     folder: str | None = None  # below data_root, where it is not called as the source expects
+    data_root: str = "data"  # where pictures that stay in their files are looked for
     # A random area of the picture, resized to `size`, in place of padding and cropping; training
     # pictures are then read from their files at every step.
     resized_crop: bool = False
@@ -50,6 +51,10 @@ class DatasetSettings:
         if self.resized_crop:
             return 2**31
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+    def content(self) -> dict[str, Any]:
+        """What the prepared data set depends on: all but where the originals lie."""
+        return {key: value for key, value in asdict(self).items() if key != "data_root"}
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,9 @@ class CellSettings:
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
-        del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
+        del content["seeds"]
+        for part in ("coarse", "folder", "data_root"):
+            del content["dataset"][part]
         return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
 
     def expectation(self) -> dict[str, Any]:
