@@ -31,8 +31,10 @@ oracle_figure5:
 SETS = {
     "experiments": yaml.safe_load(GRIDS),
     "teachers.oracle20": {"network": "resnet20", "method": "released", "seed": 0},
-    "oracle_inputs": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
-    "clusters": {"gammas": [0, 0.5], "splits": ["test"], "points": 100, "embedding_seeds": 1},
+    "analyses": {
+        "responses": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
+        "clusters": {"gammas": [0, 0.5], "splits": ["test"], "points": 100, "embedding_seeds": 1},
+    },
 }
 
 
@@ -90,8 +92,8 @@ def test_a_file_becomes_an_ordinary_run_and_teaches(
     assert cell["recipe"] is None
     assert cell["runs"]["0"]["metrics"]["top1"] == top1
 
-    for verb in ("reinforce", "cluster"):
-        assert xkd(results, verb, f"{RELEASED}/seed0", checkpoints=known) == 0
+    for name in ("responses", "clusters"):
+        assert xkd(results, "analyse", name, f"{RELEASED}/seed0", checkpoints=known) == 0
     table = results / "table.npy"
     told = ("--reinforcement", "gradient-0.5", "--out", str(table))
     assert xkd(results, "tabulate_teacher", f"{RELEASED}/seed0", *told, checkpoints=known) == 0
