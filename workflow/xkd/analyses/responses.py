@@ -18,7 +18,7 @@ from torch import Tensor
 from xkd.analyses._network import TrainedNetwork
 from xkd.analyses._preview import draw_preview
 from xkd.analyses.base import Request
-from xkd.evaluate import save_tensors
+from xkd.evaluate import run_metrics, save_tensors
 from xkd.files import atomic, digest, write_json
 from xkd.measures.calibration import ece, reliability, top1
 from xkd.measures.entropy import mean_entropy_bits
@@ -62,9 +62,13 @@ KEPT = 3e9  # bytes of reinforced images per split; all there are, but on ImageN
 def analyse(request: Request) -> None:
     """Write the folder described above, `responses.json` last.
 
-    Splits without images, or whose images stay in their files, are left out.
+    Splits without images, or whose images stay in their files, are left out. Scores are those of
+    float32 logits, which are rounded to float16 afterwards; on the test images as they are the run
+    has been scored before, and keeps these scores: a pass in another arrangement, or on another
+    device, may round a tie otherwise.
     """
     trained, keep = request.trained, set(request.options["keep"])
+    known = run_metrics(request.layout.run(request.run))
     splits = [s for s in request.options["splits"] if len(trained.data.split(s).images)]
     manifest = request.output("responses")
     answers: dict[str, Any] = {}
@@ -75,11 +79,15 @@ def analyse(request: Request) -> None:
         digests, images = {}, {}
         for split in splits:
             found = answer_split(trained, split, reinforcement, keep_images=stored)
+            scored = score(found["logits"], found["labels"])
+            if split == "test" and reinforcement.gamma == 0:
+                scored |= {name: known[name] for name in scored.keys() & known.keys()}
+            found["logits"] = found["logits"].astype(np.float16)
             path = folder / f"{split}.npz"
             with atomic(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **{k: v for k, v in found.items() if k != "images"})
             digests[path.name] = digest(path)
-            scores[split] = score(found["logits"].astype(np.float32), found["labels"])
+            scores[split] = scored
             if stored:
                 images[split] = found["images"]
         if stored:
@@ -119,7 +127,7 @@ def reinforcements(options: Mapping[str, Any]) -> list[Reinforcement]:
 def answer_split(
     trained: TrainedNetwork, split: str, reinforcement: Reinforcement, keep_images: bool = False
 ) -> dict[str, Any]:
-    """Logits (float16, [N, C]) on the reinforced images of a split, with its labels.
+    """Logits (float32, [N, C]) on the reinforced images of a split, with its labels.
 
     Args:
         keep_images: also return "images", x* of the first as float16 [n, channels, size, size].
@@ -136,7 +144,7 @@ def answer_split(
         with torch.no_grad():
             same = reinforcement.gamma == 0
             answer = changed.logits if same else trained.network(changed.images).logits
-        logits.append(answer.half().cpu())
+        logits.append(answer.float().cpu())
         if keep_images and sum(kept.nbytes for kept in images) < KEPT:
             images.append(changed.images.half().cpu())
     found: dict[str, Any] = {"logits": torch.cat(logits).numpy(), "labels": part.labels.numpy()}
