@@ -23,7 +23,7 @@ from xkd.files import atomic, digest, write_json
 from xkd.measures.calibration import ece, reliability, top1
 from xkd.measures.entropy import mean_entropy_bits
 from xkd.plan.settings import Reinforcement
-from xkd.reinforce import bounds_of, reinforce
+from xkd.reinforce import bounds_of, correcting_steps, matching_step, reinforce
 
 READS = ("weights", "data")
 OUTPUTS = {"responses": "responses.json"}
@@ -80,6 +80,7 @@ def analyse(request: Request) -> None:
         for split in splits:
             found = answer_split(trained, split, reinforcement, keep_images=stored)
             scored = score(found["logits"], found["labels"])
+            scored["logit_step"] = matching_step(found.pop("correcting"), scored["top1"])
             if split == "test" and reinforcement.gamma == 0:
                 scored |= {name: known[name] for name in scored.keys() & known.keys()}
             found["logits"] = found["logits"].astype(np.float16)
@@ -127,7 +128,8 @@ def reinforcements(options: Mapping[str, Any]) -> list[Reinforcement]:
 def answer_split(
     trained: TrainedNetwork, split: str, reinforcement: Reinforcement, keep_images: bool = False
 ) -> dict[str, Any]:
-    """Logits (float32, [N, C]) on the reinforced images of a split, with its labels.
+    """Logits (float32, [N, C]) on the reinforced images of a split, with its labels; "correcting",
+    [N], the steps that would correct the logits on the images as they are.
 
     Args:
         keep_images: also return "images", x* of the first as float16 [n, channels, size, size].
@@ -135,6 +137,7 @@ def answer_split(
     part = trained.data.split(split)
     bounds = bounds_of(reinforcement, trained.dataset, trained.device)
     logits: list[Tensor] = []
+    correcting: list[Tensor] = []
     images: list[Tensor] = []
     for first in range(0, len(part.labels), trained.batch):
         chosen = slice(first, first + trained.batch)
@@ -145,9 +148,11 @@ def answer_split(
             same = reinforcement.gamma == 0
             answer = changed.logits if same else trained.network(changed.images).logits
         logits.append(answer.float().cpu())
+        correcting.append(correcting_steps(changed.logits.float(), labels).cpu())
         if keep_images and sum(kept.nbytes for kept in images) < KEPT:
             images.append(changed.images.half().cpu())
     found: dict[str, Any] = {"logits": torch.cat(logits).numpy(), "labels": part.labels.numpy()}
+    found["correcting"] = torch.cat(correcting)
     if part.coarse is not None:
         found["coarse"] = part.coarse.numpy()
     if keep_images:
