@@ -166,7 +166,7 @@ def analyses_of(item: Item) -> list[str]:
 
 def analysis_card(name: str, run: Run | str, layout: Layout) -> str:
     """The file in which an analysis of a run is described; written last."""
-    return str(layout.analysis(name, run) / "analysis.json")
+    return str(layout.analysis_card(name, run))
 
 
 def analysis_inputs(name: str, run: Run, layout: Layout) -> dict[str, Any]:
