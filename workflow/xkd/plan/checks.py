@@ -1,6 +1,6 @@
 """Cross-checks of a config, beyond its schema: names exist, values fit. Imports no torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -234,21 +234,35 @@ def _check_options(settings: CellSettings, where: str) -> None:
 
 def _check_needs(settings: CellSettings, package: str, value: str, where: str) -> None:
     """Refuse a file of a package that asks for more than the student's network has."""
-    network, registry = settings.network, registered(package)
+    registry = registered(package)
+    if need := _missing(settings.network, registry[value]):
+        anywhere = [name for name, needs in registry.items() if not needs]
+        raise Refused(
+            f"{where}: '{value}' {need}; choose another network, or one of "
+            f"{', '.join(sorted(anywhere))}"
+        )
+
+
+def _missing(network: NetworkSettings, needs: Iterable[str]) -> str:
+    """What a network lacks of these properties, in words; empty if nothing."""
     offered = declaration("networks", network.family)
-    anywhere = [name for name, needs in registry.items() if not needs]
-    for need in registry[value]:
+    for need in needs:
         if not offered[need.upper()]:
-            raise Refused(
-                f"{where}: '{value}' needs a network with a {need.replace('_', ' ')}, and "
-                f"'{network.name}' of family '{network.family}' has none; choose another network, "
-                f"or one of {', '.join(sorted(anywhere))}"
+            return (
+                f"needs a network with a {need.replace('_', ' ')}, and '{network.name}' of family "
+                f"'{network.family}' has none"
             )
+    return ""
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
     """Refuse a method that sets what the network does not have, such as a dropout rate."""
-    asked = declaration("methods", settings.method.uses)["NETWORK"]
+    declared = declaration("methods", settings.method.uses)
+    if need := _missing(settings.network, declared["NEEDS"]):
+        raise Refused(
+            f"{where}: method '{settings.method.name}' {need}; choose another network or method"
+        )
+    asked = declared["NETWORK"]
     offered = declaration("networks", settings.network.family)["OPTIONS"]
     if missing := sorted(asked.keys() - offered.keys()):
         raise Refused(
