@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pretended_gpu import pretended
+from fake_gpu import pretended
 from torch import Tensor, nn
 
 from xkd import bench

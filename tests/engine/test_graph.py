@@ -8,7 +8,7 @@ import fake_cells
 import pytest
 import torch
 from fake_cells import RECIPE, SMALL, cell, files, train
-from pretended_gpu import PretendedCuda, pretended
+from fake_gpu import PretendedCuda, pretended
 from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
 

@@ -21,7 +21,7 @@ from xkd.data.stream import EpochOrder
 from xkd.engine.backends import Choice, loop
 from xkd.engine.backends.cuda import Cuda, Uncapturable
 from xkd.engine.job import CheckpointSchedule, Job
-from xkd.engine.sgd import Sgd
+from xkd.engine.optimisers import Optimiser
 from xkd.engine.stopping import Stopped
 from xkd.engine.training import Diverged
 from xkd.evaluate import count_right
@@ -110,7 +110,7 @@ class SeedGraphs:
         self.meters: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
         self.graphs: dict[tuple[int, tuple[str, ...]], Replayable] = {}  # by size and terms
         self.scoring: Replayable | None = None
-        self.optimiser: Sgd | None = None  # that the graphs update with
+        self.optimiser: Optimiser | None = None  # that the graphs update with
         self.live = False  # whether the epoch's meters are here, not yet in the training
         self.stream, self.pool = cuda.stream(), cuda.pool()  # after all that was launched above
 
@@ -173,7 +173,8 @@ class SeedGraphs:
     def _steps(order: EpochOrder) -> Tensor:
         """Images and views of every step, [steps, 2, batch], so that one launch finds both.
 
-        What the last step lacks is filled with zeros and not looked at.
+        What the last step lacks is filled with zeros and not looked at; images that no step takes
+        are cut off.
         """
         both = torch.stack([order.index, order.view])
         missing = len(order) * order.batch - both.shape[1]
@@ -220,8 +221,8 @@ class SeedGraphs:
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Put weights, statistics and momentum back afterwards, in place."""
-        kept = [*self.training.method.state_dict().values(), *self.training.momentum.values()]
+        """Put weights, statistics, banks and running averages back afterwards, in place."""
+        kept = [*self.training.method.state_dict().values(), *self.training.moments.values()]
         before = [value.clone() for value in kept]
         yield
         with torch.no_grad():
