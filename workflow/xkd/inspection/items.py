@@ -10,7 +10,7 @@ from xkd.plan import jobs
 from xkd.plan.grid import Item
 
 SHOWN = 16  # rows
-FRACTIONS = ("top1", "best_top1", "train_top1", "error", "accuracy")
+FRACTIONS = ("top1", "best_top1", "train_top1", "error", "best_error")
 
 
 def describe(target: Target) -> Description:
@@ -59,10 +59,15 @@ def number(row: dict[str, str]) -> str:
     text = row.get("mean", "")
     if not text:
         return "-"
-    value, spread = float(text), row.get("std", "")
-    if row.get("metric", "top1") in FRACTIONS:
-        return percent(value) + (f" ± {percent(float(spread))}" if spread else "") + " %"
-    return f"{value:.4g}" + (f" ± {float(spread):.2g}" if spread else "")
+    spread, metric = row.get("std", ""), row.get("metric") or "top1"
+    if metric in FRACTIONS:
+        return percent(float(text)) + (f" ± {percent(float(spread))}" if spread else "") + " %"
+    return f"{float(text):.4g}" + (f" ± {float(spread):.2g}" if spread else "")
+
+
+def shown(metric: str, value: float) -> str:
+    """One run's number."""
+    return number({"metric": metric, "mean": str(value)})
 
 
 def _numbers(rows: list[dict[str, str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a result comes from and who uses it: rule, settings, code, items, the command to remake it."""
+"""Where a result comes from and what uses it: rule, settings, code, items, the command."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -43,17 +43,18 @@ def resting_on(plan: Plan, cells: Iterable[Cell]) -> list[Item]:
     """Items that show one of the cells, or a student of it, or what a search of it decided."""
     wanted = set(cells)
     return [
-        item
-        for item in plan.items.values()
-        if wanted & {run.cell for run in plan.trainings(item)}
+        item for item in plan.items.values() if wanted & {run.cell for run in plan.trainings(item)}
     ]
 
 
 def needing(plan: Plan, analysis: str, cell: Cell) -> list[Item]:
     """Items that read what an analysis found about a cell."""
-    return [
-        item for item in plan.items.values() if analysis in item.needs and cell in item.cells
-    ]
+    return [item for item in plan.items.values() if analysis in item.needs and cell in item.cells]
+
+
+def analyses_behind(item: Item) -> set[str]:
+    """Analyses that an item needs, with those that these read."""
+    return set(item.needs)
 
 
 def taught_by(plan: Plan, cell: Cell) -> list[Cell]:
@@ -128,10 +129,12 @@ def _code(settings: CellSettings) -> str:
     return jobs.code_of_import(settings) if settings.weights else jobs.code_of_training(settings)
 
 
-def add_making(description: Description, target: Target, rule: str, subject: object) -> None:
-    """The facts `made by` and `remake` of what a verb makes."""
+def add_making(
+    description: Description, target: Target, rule: str, subject: object, more: str = ""
+) -> None:
+    """The facts `made by` and `remake` of what a verb makes; more: options of the command."""
     description.add("made by", f"rule {rule}, log {log(target, rule, subject)}")
-    description.add("remake", f"xkd {rule} {subject}{target.option}")
+    description.add("remake", f"xkd {rule} {subject}{more}{target.option}")
 
 
 def add_training(description: Description, target: Target, cell: Cell) -> None:

@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
 from statistics import fmean, stdev
 from typing import Any
@@ -29,7 +30,7 @@ class Description:
 
     def lines(self) -> list[str]:
         """For a terminal; long facts are wrapped, those that come as lines are not."""
-        found = [self.title, f"  {self.path}"] if self.path != self.title else [self.title]
+        found = [self.title, *([f"  {self.path}"] if self.path else [])]
         for name, fact in self.facts.items():
             rows = fact
             if isinstance(fact, str):
@@ -50,7 +51,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     """
     count = min(width, len(values))
     edges = [round(index * len(values) / count) for index in range(count + 1)] if count else []
-    parts = [values[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [values[start:end] for start, end in pairwise(edges)]
     means = [fmean(part) for part in parts]
     finite = [mean for mean in means if isfinite(mean)]
     if not finite:

@@ -24,14 +24,20 @@ def code_of_data(dataset: DatasetSettings) -> str:
 
 def code_of_training(settings: CellSettings) -> str:
     """Of a cell's weights: the engine, this method, these networks; no other method."""
-    return fingerprint(
-        "xkd.engine.cell", f"xkd.methods.{settings.method.uses}", *_families(settings)
-    )
+    return fingerprint(*modules_of(settings))
 
 
 def code_of_import(settings: CellSettings) -> str:
     """Of what is made of weights from elsewhere."""
-    return fingerprint("xkd.engine.import_weights", *_families(settings))
+    return fingerprint(*modules_of(settings))
+
+
+def modules_of(settings: CellSettings) -> list[str]:
+    """Modules that a cell's weights depend on, and through their imports on others."""
+    families = sorted(_families(settings))
+    if settings.weights:
+        return ["xkd.engine.import_weights", *families]
+    return ["xkd.engine.cell", f"xkd.methods.{settings.method.uses}", *families]
 
 
 def code_of_search(settings: CellSettings) -> str:

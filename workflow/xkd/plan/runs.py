@@ -104,6 +104,10 @@ class Layout:
         """`search.json`: what a searched cell's trials scored, and the value that won."""
         return self.cell(cell) / "search.json"
 
+    def code(self, digest: str) -> Path:
+        """The digest of every module behind the digest of some code."""
+        return self.root / ".code" / f"{digest}.json"
+
     def resume(self, run: Run) -> Path:
         """Checkpoint of an unfinished run; no rule declares it, so Snakemake leaves it alone."""
         return self.cell(run.cell) / ".resume" / f"seed{run.seed}.pt"
