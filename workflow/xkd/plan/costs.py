@@ -87,7 +87,7 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
     memory = images_mb(data) + at_once * seed_mb(settings, settings.recipe.batch)
-    if settings.method.needs.kind == "logits" and not data.resized_crop:
+    if settings.method.needs.tabulable and not data.resized_crop:
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
     launched = steps * len(_layers(network, data))
     if processes == 1:
@@ -179,30 +179,33 @@ def tabulation(settings: CellSettings) -> Demand:
     return _asking(settings, settings.dataset.views * _images(settings.dataset)[0])
 
 
-def questions(settings: CellSettings, reinforcements: int) -> Demand:
-    """A teacher's answers to all images, under each reinforcement."""
-    return _asking(settings, reinforcements * sum(_images(settings.dataset)))
-
-
 def arrival(settings: CellSettings) -> Demand:
     """Answers of weights from elsewhere to the test images."""
     return _asking(settings, _images(settings.dataset)[1])
 
 
-def explanation(settings: CellSettings) -> Demand:
-    """An explanation per class of every test image."""
-    data = settings.dataset
-    return _asking(settings, data.classes * _images(data)[1])
+def analysis(settings: CellSettings, cost: Mapping[str, str], options: Mapping[str, Any]) -> Demand:
+    """Of one run of an analysis, from the expressions that its file declares as `COST`.
 
+        passes         images that pass through the network, forward and back
+        core_minutes   of work besides; threads: among which it is shared; memory_mb: besides
 
-def clustering(settings: CellSettings, clusters: Mapping[str, Any]) -> Demand:
-    """t-SNE: a minute on one core for ten thousand points, in proportion to their number."""
-    points = min(clusters["points"], max(_images(settings.dataset)))
-    clouds = len(clusters["gammas"]) * len(clusters["splits"]) * clusters["embedding_seeds"]
-    threads = min(4, clouds)
-    minutes = MARGIN * ceil(clouds / threads) * points / 10_000
-    memory = PROCESS_MB + threads * (500 + 0.05 * points)
-    return Demand(0, threads, ceil(memory), ceil(STARTING + minutes))
+    Expressions know `train` and `test` (numbers of images), `classes`, the options of the analysis,
+    and len, min, max.
+    """
+    train, test = _images(settings.dataset)
+    names = {**options, "train": train, "test": test, "classes": settings.dataset.classes}
+
+    def value(key: str, default: float) -> float:
+        known = {"__builtins__": {}, "len": len, "min": min, "max": max, **names}
+        return eval(cost[key], known) if key in cost else default
+
+    passes, threads = value("passes", 0), int(value("threads", 1))
+    names["threads"] = threads
+    demand = _asking(settings, passes) if passes else Demand(0, 1, PROCESS_MB, STARTING)
+    minutes = MARGIN * value("core_minutes", 0) / threads
+    memory = demand.memory_mb + value("memory_mb", 0)
+    return Demand(demand.gpu, threads, ceil(memory), ceil(demand.minutes + minutes))
 
 
 def _asking(settings: CellSettings, images: int) -> Demand:
