@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from made_demo import ASKED, CE, GRAD, PEERS, ROOT, SEARCHED, SMALL, STUDENT, TEACHER
 
+from xkd.__main__ import main
 from xkd.errors import Refused
 from xkd.inspection import describe, origin
 from xkd.inspection.target import find
@@ -175,7 +176,8 @@ def test_the_scale_follows_from_the_path(made, capsys):
     paper = made.results / "paper" / "runs" / "mnist" / "mlp1024" / "ce"
     paper.mkdir(parents=True)
     (paper / "cell.json").write_text(json.dumps({"runs": {}, "parameters": 1}))
-    assert made.xkd("inspect", paper) == 0
+    where = ["--results", str(made.results), "--config", str(ROOT / "config.yaml")]
+    assert main(["inspect", str(paper), *where]) == 0
     printed = capsys.readouterr().out
     assert "CE · MLP1024 · MNIST (paper)" in printed
     assert "--set scale=paper" in printed

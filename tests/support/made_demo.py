@@ -13,8 +13,8 @@ SMALL = (
     "seeds=[0, 1]",
     "recipes={r_mlp: {epochs: 2, search_epochs: 1}, r_res: {epochs: 3, milestones: [1]}, "
     "r_kd: {epochs: 3, milestones: [1]}}",
-    "oracle_inputs={gradient: [0, 0.2, 0.5, 5], keep: [5]}",
-    "clusters={gammas: [0, 5], points: 60, perplexity: 5, embedding_seeds: 1}",
+    "analyses.responses={gradient: [0, 0.2, 0.5, 5], keep: [5]}",
+    "analyses.clusters={gammas: [0, 5], points: 60, perplexity: 5, embedding_seeds: 1}",
 )
 CE = "digits/mlp256/ce"
 GRAD = "digits/mlp256/le_grad"
@@ -48,9 +48,9 @@ class Made:
 
 def analyses() -> list[tuple[str, ...]]:
     return [
-        ("reinforce", f"{ASKED}/seed0"),
-        ("cluster", f"{ASKED}/seed0"),
-        ("explain", f"{GRAD}/seed0"),
+        ("analyse", "responses", f"{ASKED}/seed0"),
+        ("analyse", "clusters", f"{ASKED}/seed0"),
+        ("analyse", "explanations", f"{GRAD}/seed0"),
     ]
 
 

@@ -47,7 +47,7 @@ def _folder(target: Target) -> Description:
         return cells.describe_cell(target)
     if not target.path.exists():
         raise Refused(f"{target.path} is missing; nothing has made it yet")
-    for name in ("manifest.json", "responses.json"):
+    for name in ("manifest.json", "analysis.json"):
         if (target.path / name).is_file():
             return describe(Target(**{**vars(target), "path": target.path / name}))
     found = Description(f"folder {target.path.name}", str(target.path))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from xkd.inspection.text import percent
 
+ROUNDING = 1e-12  # of differences between fractions that are equal
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -34,14 +36,14 @@ def difference(
         gaps = [theirs[b] - ours[a] for a, b in pairs]
         if len(gaps) < 2:
             return Difference(gaps[0], nan, nan, "one pair, no interval")
-        if np.ptp(gaps) == 0:
-            why = "all pairs differ alike, no interval" if gaps[0] else "equal in all pairs"
+        if np.ptp(gaps) < ROUNDING:
+            why = "all pairs differ alike, no interval" if any(gaps) else "equal in all pairs"
             return Difference(gaps[0], nan, nan, why)
         found = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
         return Difference(fmean(gaps), found.low, found.high, f"{len(gaps)} pairs")
     a, b = list(ours.values()), list(theirs.values())
     mean = fmean(b) - fmean(a)
-    if min(len(a), len(b)) < 2 or np.ptp(a) == np.ptp(b) == 0:
+    if min(len(a), len(b)) < 2 or max(np.ptp(a), np.ptp(b)) < ROUNDING:
         return Difference(mean, nan, nan, "not paired, no interval")
     found = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
     return Difference(mean, found.low, found.high, "not paired, Welch")

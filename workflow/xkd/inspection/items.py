@@ -21,7 +21,7 @@ def describe(target: Target) -> Description:
     item, layout = target.item, target.layout
     claims = target.path.stem.endswith("_claims")
     found = Description(
-        f"{item.entry['paper']} {item.entry['number']}: {item.entry['title']} ({layout.root.name})",
+        f"{item.paper['label']} {item.entry['number']}: {item.entry['title']} ({layout.root.name})",
         str(target.path),
     )
     forms = {form: Path(path) for form, path in layout.item(item.kind, item.name).items()}

@@ -6,7 +6,7 @@ from typing import Any
 from xkd.errors import Refused, unknown
 from xkd.inspection import origin
 from xkd.inspection.text import Description
-from xkd.plan import config as conf
+from xkd.plan.declarations import declaration
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import Cell
 from xkd.plan.settings import CellSettings
@@ -39,18 +39,21 @@ def value_of(plan: Plan, key: str) -> Any:
 
 
 def _default(plan: Plan, parts: list[str]) -> Any:
-    """The default of a method's or network's option that the config does not mention."""
-    section, name, option = [*parts, "", "", ""][:3]
-    if len(parts) != 3 or name not in plan.config.get(section, {}):
+    """The default of an option that the config does not mention; None if there is no such."""
+    if len(parts) != 3 or parts[1] not in plan.config.get(parts[0], {}):
         return None
+    section, name, option = parts
     if section == "methods":
         declared = plan.resolver.declaration(name)
-        options = {**declared["OPTIONS"], "weights": {"default": declared["WEIGHTS"]}}
-        return options.get(option, {}).get("default")
-    if section == "networks":
-        family = plan.config["networks"][name]["family"]
-        return conf.family_declaration(family)["OPTIONS"].get(option, {}).get("default")
-    return None
+        if option == "weights":
+            return declared["WEIGHTS"]
+    elif section == "networks":
+        declared = declaration("networks", plan.config["networks"][name]["family"])
+    elif section == "analyses":
+        declared = declaration("analyses", name)
+    else:
+        return None
+    return declared["OPTIONS"].get(option, {}).get("default")
 
 
 def cells_of(plan: Plan, key: str) -> set[Cell]:
@@ -58,7 +61,9 @@ def cells_of(plan: Plan, key: str) -> set[Cell]:
     section, *rest = key.split(".")
     name = rest[0] if rest else None
     deciders: dict[str, Callable[[CellSettings], bool]] = {
-        "recipes": lambda s: s.recipe is not None and name in (None, s.recipe.name),
+        "recipes": lambda s: (
+            s.recipe is not None and name in (None, s.recipe.name) and _trained_so(plan, rest, s)
+        ),
         "methods": lambda s: name in (None, s.method.name) and _looked_up(plan, key, s),
         "networks": lambda s: name in (None, s.network.name),
         "datasets": lambda s: name in (None, s.dataset.name),
@@ -90,6 +95,14 @@ def _looked_up(plan: Plan, key: str, settings: CellSettings) -> bool:
             return True
         value = value.get(part) if isinstance(value, Mapping) else None
     return True
+
+
+def _trained_so(plan: Plan, rest: list[str], settings: CellSettings) -> bool:
+    """Whether a cell's number of epochs is the one that a key gives; any other key concerns all."""
+    key = rest[1] if len(rest) > 1 else ""
+    if key == "search_epochs":
+        return settings.holdout
+    return key != "epochs" or settings.recipe.epochs == plan.config["recipes"][rest[0]]["epochs"]
 
 
 def _named(plan: Plan, settings: CellSettings, name: str | None) -> bool:
@@ -126,9 +139,8 @@ def items_of(plan: Plan, key: str) -> list[Item]:
 
 def _analysed(plan: Plan, item: Item, section: str, rest: list[str]) -> bool:
     """Whether an item reads an analysis whose settings these are."""
-    if section == "analyses":
-        return not rest or rest[0] in origin.analyses_behind(item)
-    return section == "class_pairs" and "explanations" in item.needs
+    asked = set(rest[:1]) or set(plan.config["analyses"])
+    return section == "analyses" and bool(origin.analyses_behind(item) & asked)
 
 
 def _labelled(plan: Plan, section: str, name: str) -> Iterable[Item]:
@@ -150,7 +162,7 @@ def describe_key(plan: Plan, key: str) -> Description:
     """
     value = value_of(plan, key)
     found = Description(f"{key} at scale {plan.scale}", plan.name)
-    found.add("value", conf_text(value))
+    found.add("value", _short(value))
     if note := _overlaid(plan, key):
         found.add("note", note)
     if key.split(".")[0] in NO_RESULT:
@@ -168,7 +180,7 @@ def describe_key(plan: Plan, key: str) -> Description:
     return found
 
 
-def conf_text(value: Any) -> str:
+def _short(value: Any) -> str:
     """A value in one line, cut short."""
     text = " ".join(str(value).split())
     return text if len(text) < 160 else f"{text[:157]}..."

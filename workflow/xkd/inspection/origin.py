@@ -8,6 +8,7 @@ from xkd.errors import Refused
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description, settings
 from xkd.plan import jobs
+from xkd.plan.declarations import declaration
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import Cell
 from xkd.plan.settings import CellSettings
@@ -31,7 +32,7 @@ def title(plan: Plan, cell: Cell) -> str:
 
 def name(item: Item) -> str:
     """`le_table2 (LE Table 2)`."""
-    return f"{item.name} ({item.entry['paper']} {item.entry['number']})"
+    return f"{item.name} ({item.paper['label']} {item.entry['number']})"
 
 
 def shown_in(plan: Plan, cell: Cell) -> list[Item]:
@@ -48,13 +49,25 @@ def resting_on(plan: Plan, cells: Iterable[Cell]) -> list[Item]:
 
 
 def needing(plan: Plan, analysis: str, cell: Cell) -> list[Item]:
-    """Items that read what an analysis found about a cell."""
-    return [item for item in plan.items.values() if analysis in item.needs and cell in item.cells]
+    """Items that read what an analysis found about a cell, or what was made of that."""
+    return [
+        item
+        for item in plan.items.values()
+        if analysis in analyses_behind(item) and cell in item.cells
+    ]
 
 
 def analyses_behind(item: Item) -> set[str]:
     """Analyses that an item needs, with those that these read."""
-    return set(item.needs)
+    found: set[str] = set()
+    waiting = list(item.needs)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            reads = declaration("analyses", name)["READS"]
+            waiting += [read for read in reads if read not in ("data", "weights")]
+    return found
 
 
 def taught_by(plan: Plan, cell: Cell) -> list[Cell]:

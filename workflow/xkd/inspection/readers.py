@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,18 @@ def _json_manifest(target: Target, found: Description) -> None:
     if target.kind == "data" or (target.path.parent / "data.safetensors").exists():
         return _prepared(target, found)
     return _any_json(target, found)
+
+
+def _analysis(target: Target, found: Description) -> None:
+    """The card of an analysis: options, and its files as they were written."""
+    content = read_json(target.path)
+    found.add("analysis", f"{content['analysis']} of {content['run']}")
+    found.add("options", settings(content["options"]))
+    for name, expected in content["digests"].items():
+        verify(target.path.parent / name, expected, target.path)
+    found.add("files", ", ".join(content["digests"]))
+    if (target.path.parent / "responses.json").exists():
+        _responses(replace(target, path=target.path.parent / "responses.json"), found)
 
 
 def _responses(target: Target, found: Description) -> None:
@@ -291,6 +304,7 @@ READERS: dict[str, Reader] = {
     r"cell\.json": _manifest,
     r"search\.json": _search,
     r"responses\.json": _responses,
+    r"analysis\.json": _analysis,
     r"manifest\.json": _json_manifest,
     r".*\.json": _any_json,
     r"run\.yaml": _card,

@@ -170,8 +170,9 @@ def describe_number(plan: Plan, item: Item, layout: Layout, number: Number) -> D
     found.add("runs", runs)
     found.add("recomputed", recomputed(row, values))
     if item.needs:
-        places = [f"analysis {name} of {cell.run(number.seeds[0])}" for name in item.needs]
-        found.add("analyses", ", ".join(places))
+        seeds = [seed for one, seed in item.analysed if one == cell]
+        places = [layout.analysis(n, cell.run(seed)) for n in item.needs for seed in seeds]
+        found.add("analyses", [str(place) for place in places])
     _add_settings(found, plan, wanted)
     if wanted.weights is None:
         found.add("equation", equation(wanted.method.uses))

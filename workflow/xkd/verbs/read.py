@@ -64,7 +64,8 @@ def trace(plan: Plan, asked: argparse.Namespace) -> None:
 def _no_subject(word: str, plan: Plan) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(word, [*plan.items, *plan.config], n=1)
+    section = word.split(".")[0]
+    near = get_close_matches(section, [*plan.items, *plan.config], n=1)
     hint = f" did you mean '{near[0]}'?" if near else ""
     return (
         f"'{word}' is neither a table or figure nor a key of the config;{hint} "
