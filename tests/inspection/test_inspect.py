@@ -14,9 +14,10 @@ from xkd.__main__ import main
 from xkd.errors import Refused
 from xkd.inspection import describe, origin
 from xkd.inspection.target import find
-from xkd.inspection.text import percent, sparkline, spread
+from xkd.inspection.text import sparkline
 from xkd.plan import config
 from xkd.plan.grid import Plan
+from xkd.wording import percent, spread
 
 
 def facts(made, word) -> dict:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xkd.errors import Refused
-from xkd.inspection.text import Description, percent, size
+from xkd.inspection.text import Description
 from xkd.measures.calibration import ece, top1
 from xkd.measures.entropy import mean_entropy_bits
+from xkd.wording import percent, size
 
 SHOWN = 12  # tensors listed one by one
 

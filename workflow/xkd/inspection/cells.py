@@ -10,9 +10,11 @@ from xkd.errors import Refused
 from xkd.files import read_json, verify
 from xkd.inspection import origin
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, percent, size, span, sparkline, spread
+from xkd.inspection.text import Description, sparkline
+from xkd.plan import names
 from xkd.plan.runs import Run
 from xkd.records import cards
+from xkd.wording import percent, size, span, spread
 
 VERIFIED = 500e6  # bytes; the digest of a larger file is not computed for a look at it
 
@@ -23,7 +25,7 @@ def describe_cell(target: Target) -> Description:
     Raises: Refused when its manifest is damaged.
     """
     cell, layout = target.cell, target.layout
-    found = Description(f"{origin.title(target.plan, cell)} ({layout.root.name})", str(target.path))
+    found = Description(f"{names.title(target.plan, cell)} ({layout.root.name})", str(target.path))
     manifest = layout.manifest(cell)
     if not manifest.exists():
         found.add("state", "not there yet")
@@ -57,7 +59,7 @@ def describe_run(target: Target) -> Description:
     run, folder = target.run, target.layout.run(target.run)
     card = cards.read(folder)
     verify_files(folder, card)
-    title = f"{origin.title(target.plan, run.cell)} · seed {run.seed} ({target.layout.root.name})"
+    title = f"{names.title(target.plan, run.cell)} · seed {run.seed} ({target.layout.root.name})"
     found = Description(title, str(target.path))
     add_metrics(found, read_json(folder / "metrics.json"))
     if history := _history_if_any(folder):

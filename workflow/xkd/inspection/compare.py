@@ -15,9 +15,10 @@ from xkd.inspection import cells
 from xkd.inspection.arrays import read_npz
 from xkd.inspection.differences import Difference, agreement, difference
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, span
+from xkd.inspection.text import Description
 from xkd.plan.runs import Cell, Run
 from xkd.records import cards, code
+from xkd.wording import span
 
 #: Numbers of a run that are compared, in the order in which they are shown; fractions in percent.
 METRICS = ("top1", "best_top1", "train_top1", "nll", "ece")

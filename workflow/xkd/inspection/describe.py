@@ -10,7 +10,9 @@ from xkd.errors import Refused
 from xkd.files import digest
 from xkd.inspection import cells, items, origin, readers
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, size
+from xkd.inspection.text import Description
+from xkd.plan import names
+from xkd.wording import size
 
 Reader = Callable[[Target, Description], None]
 
@@ -65,7 +67,7 @@ def _title(target: Target) -> str:
     """`weights.safetensors of KD · ResNet8 · CIFAR-10 · seed 0`."""
     whose = ""
     if target.cell:
-        whose = f" of {origin.title(target.plan, target.cell)}"
+        whose = f" of {names.title(target.plan, target.cell)}"
     elif target.dataset:
         known = target.plan.config["datasets"].get(target.dataset, {})
         whose = f" of {known.get('label', target.dataset)}"
@@ -96,7 +98,7 @@ def _add_origin(target: Target, found: Description) -> None:
         origin.add_making(found, target, "tabulate_teacher", target.run, more)
     elif target.analysis and target.run:
         users = [item for item in origin.needing(plan, target.analysis, target.run.cell)]
-        found.add("used by", ", ".join(map(origin.name, users)) or "no item of this config")
+        found.add("used by", ", ".join(map(names.name, users)) or "no item of this config")
         origin.add_making(found, target, f"analyse {target.analysis}", target.run)
 
 

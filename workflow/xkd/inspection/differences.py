@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from xkd.inspection.text import percent
+from xkd.wording import percent
 
 ROUNDING = 1e-12  # of differences between fractions that are equal
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from xkd.inspection.arrays import damaged
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, percent, size, span
+from xkd.inspection.text import Description
 from xkd.plan import jobs
 from xkd.plan.grid import Item
+from xkd.wording import percent, size, span
 
 SHOWN = 16  # rows
 FRACTIONS = ("top1", "best_top1", "train_top1", "error", "best_error")

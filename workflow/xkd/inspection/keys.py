@@ -6,6 +6,7 @@ from typing import Any
 from xkd.errors import Refused, unknown
 from xkd.inspection import origin
 from xkd.inspection.text import Description
+from xkd.plan import names
 from xkd.plan.declarations import declaration
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import Cell
@@ -83,12 +84,12 @@ def cells_of(plan: Plan, key: str) -> set[Cell]:
 def _looked_up(plan: Plan, key: str, settings: CellSettings) -> bool:
     """Whether a cell reads the branch of a `by:` that a key leads to."""
     value: Any = plan.config
-    names = {"dataset": settings.cell.dataset, "network": settings.cell.network}
+    asked_by = {"dataset": settings.cell.dataset, "network": settings.cell.network}
     if settings.teacher:
-        names["teacher"] = settings.teacher.cell.network
+        asked_by["teacher"] = settings.teacher.cell.network
     for part in key.split("."):
         if isinstance(value, Mapping) and "by" in value and part not in ("by",):
-            asked = names.get(value["by"], "")
+            asked = asked_by.get(value["by"], "")
             if part != (asked if asked in value else "default"):
                 return False
         if isinstance(value, list):
@@ -175,7 +176,7 @@ def describe_key(plan: Plan, key: str) -> Description:
         more = f", and {len(students)} cells that rest on them" if students else ""
         found.add("trains again", f"{len(cells)} cells, {runs} runs{more}")
     found.add(
-        "items", [origin.name(item) for item in items] or "none: nothing at this scale uses it"
+        "items", [names.name(item) for item in items] or "none: nothing at this scale uses it"
     )
     return found
 

@@ -6,33 +6,14 @@ from typing import Any
 
 from xkd.errors import Refused
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, settings
-from xkd.plan import jobs
+from xkd.inspection.text import Description
+from xkd.plan import jobs, names
 from xkd.plan.declarations import declaration
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import Cell
 from xkd.plan.settings import CellSettings
 from xkd.records import cards
-
-
-def title(plan: Plan, cell: Cell) -> str:
-    """`LE(Grad-CAM) · ResNet14/2 · Digits`, with teacher and trial where there are any."""
-    named = {**plan.resolver.methods.get(cell.method, {})}
-    parts = [
-        named.get("label", cell.method),
-        plan.config["networks"].get(cell.network, {}).get("label", cell.network),
-        plan.config["datasets"].get(cell.dataset, {}).get("label", cell.dataset),
-    ]
-    if cell.teacher:
-        parts.append(f"taught by {cell.teacher}")
-    if cell.trial:
-        parts.append(f"{cell.trial}, without the hold-out images")
-    return " · ".join(parts)
-
-
-def name(item: Item) -> str:
-    """`le_table2 (LE Table 2)`."""
-    return f"{item.name} ({item.paper['label']} {item.entry['number']})"
+from xkd.wording import settings
 
 
 def shown_in(plan: Plan, cell: Cell) -> list[Item]:
@@ -83,9 +64,9 @@ def add_users(description: Description, target: Target, cell: Cell) -> None:
         return
     direct = shown_in(plan, cell)
     indirect = [item for item in resting_on(plan, [cell]) if item not in direct]
-    parts = [name(item) for item in direct]
+    parts = [names.name(item) for item in direct]
     if indirect:
-        parts.append(f"through others: {', '.join(name(item) for item in indirect)}")
+        parts.append(f"through others: {', '.join(names.name(item) for item in indirect)}")
     description.add("used by", ", ".join(parts) or "no item of this config")
     if students := taught_by(plan, cell):
         shown = ", ".join(map(str, students[:3]))

@@ -13,9 +13,10 @@ from xkd.files import parse_yaml, read_json, verify
 from xkd.inspection import arrays, cells, origin
 from xkd.inspection.arrays import damaged, read_npz, read_tensors
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, percent, settings, sparkline
+from xkd.inspection.text import Description, sparkline
 from xkd.monitor import traces
 from xkd.records import cards
+from xkd.wording import percent, settings
 
 Reader = Callable[[Target, Description], None]
 

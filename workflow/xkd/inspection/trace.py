@@ -9,12 +9,14 @@ from typing import Any
 
 from xkd.errors import Refused
 from xkd.files import read_json
-from xkd.inspection import items, origin
+from xkd.inspection import items
 from xkd.inspection.equation import equation
-from xkd.inspection.text import Description, settings, span
+from xkd.inspection.text import Description
+from xkd.plan import names
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings
+from xkd.wording import settings, span
 
 IDENTITY = ("dataset", "network", "method", "teacher")
 ERRORS = {"error": "top1", "best_error": "best_top1"}  # 1 − accuracy
@@ -129,7 +131,7 @@ def _names(plan: Plan, number: Number) -> set[str]:
 
 def describe_item(plan: Plan, item: Item, layout: Layout, option: str = "") -> Description:
     """All numbers of an item with the cell behind each."""
-    found = Description(f"{origin.name(item)}: {item.entry['title']}", str(layout.root))
+    found = Description(f"{names.name(item)}: {item.entry['title']}", str(layout.root))
     rows = numbers(plan, item, layout)
     width = max((len(row.row.get("method", "")) for row in rows), default=0)
     lines, section = [], None
@@ -156,7 +158,7 @@ def describe_item(plan: Plan, item: Item, layout: Layout, option: str = "") -> D
 def describe_number(plan: Plan, item: Item, layout: Layout, number: Number) -> Description:
     """One number: the runs and seeds it is the mean of, their settings, the method's equation."""
     row, cell = number.row, number.cell
-    found = Description(f"{origin.name(item)}: {_what(row)}", str(layout.root))
+    found = Description(f"{names.name(item)}: {_what(row)}", str(layout.root))
     found.add("number", f"{number.metric} {items.number(row)}")
     if row.get("published"):
         spread = f" ± {row['published_std']}" if row.get("published_std") else ""
