@@ -26,17 +26,22 @@ def code_of_data(dataset: DatasetSettings) -> str:
 
 def code_of_training(settings: CellSettings) -> str:
     """Of a cell's weights: the engine, this method, these networks; no other method."""
-    return fingerprint(
-        "xkd.engine.cell",
-        f"xkd.methods.{settings.method.uses}",
-        *_explanations(settings.method.options),
-        *_families(settings),
-    )
+    return fingerprint(*modules_of(settings))
 
 
 def code_of_import(settings: CellSettings) -> str:
     """Of what is made of weights from elsewhere."""
-    return fingerprint("xkd.engine.import_weights", *_families(settings))
+    return fingerprint(*modules_of(settings))
+
+
+def modules_of(settings: CellSettings) -> list[str]:
+    """Modules that a cell's weights depend on, and through their imports on others."""
+    families = sorted(_families(settings))
+    if settings.weights:
+        return ["xkd.engine.import_weights", *families]
+    explanations = sorted(_explanations(settings.method.options))
+    method = f"xkd.methods.{settings.method.uses}"
+    return ["xkd.engine.cell", method, *explanations, *families]
 
 
 def code_of_search(settings: CellSettings) -> str:
