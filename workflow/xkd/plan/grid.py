@@ -59,7 +59,7 @@ class Item:
         return self.entry.get("optional", False)
 
 
-@dataclass
+@dataclass(eq=False)
 class Plan:
     """Everything that a config asks for at its scale. Raises Refused for names that do not fit."""
 
