@@ -2,17 +2,17 @@
 
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from synthetic_results import LABELS, PUBLISHED, ROOT, item, responses, runs, script
+from synthetic_results import LABELS, NOTICE, PUBLISHED, ROOT, item, responses, runs, script
 
 from xkd.errors import Refused
 from xkd.report import arrays, curves, looks, plots, published, reinforced
 
 FIGURES = sorted(path.stem for path in (ROOT / "workflow" / "scripts" / "figures").glob("*.py"))
-DEMO = "demo: handwritten digits, not comparable with the paper"
 
 
 def six_runs() -> pd.DataFrame:
@@ -109,8 +109,8 @@ def texts(figure: object) -> list[str]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_drawn_from_a_few_rows_and_says_when_it_is_a_demo(name, tmp_path):
     figure, data = drawn(name, "demo")
-    assert DEMO in texts(figure)
-    assert "published" not in " ".join(texts(figure)).replace(DEMO, "")
+    assert NOTICE in texts(figure)
+    assert "published" not in " ".join(texts(figure)).replace(NOTICE, "")
     output = SimpleNamespace(**{kind: tmp_path / f"f.{kind}" for kind in ("csv", "pdf", "png")})
     plots.save(figure, data, output)
     assert len(pd.read_csv(output.csv)) == len(data) > 0
@@ -131,7 +131,22 @@ def test_the_same_numbers_give_the_same_bytes(name, tmp_path):
 
 
 def test_paper_figures_carry_no_demo_notice():
-    assert DEMO not in texts(drawn("le_figure3", "paper")[0])
+    assert NOTICE not in texts(drawn("le_figure3", "paper")[0])
+
+
+def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
+    def drawn_bytes(name: str) -> bytes:
+        figure, data = drawn("le_figure3", "paper")
+        output = SimpleNamespace(**{k: tmp_path / f"{name}.{k}" for k in ("csv", "pdf", "png")})
+        plots.save(figure, data, output)
+        return output.png.read_bytes()
+
+    plain = drawn_bytes("plain")
+    theirs = {"font.family": ["serif"], "lines.linewidth": 5, "text.usetex": True}
+    theirs |= {"savefig.bbox": "tight", "savefig.dpi": 300, "axes.unicode_minus": False}
+    with matplotlib.rc_context(theirs):
+        assert drawn_bytes("theirs") == plain
+        assert matplotlib.rcParams["lines.linewidth"] == 5
 
 
 def test_drawing_leaves_matplotlibs_own_settings_alone():
