@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CE = "mnist/mlp1024/ce"
 
 
-def plan(*sets: str) -> Plan:
-    return Plan(config.load(ROOT / "config.yaml", sets))
+def plan(*sets: str, **more: object) -> Plan:
+    return Plan(config.load(ROOT / "config.yaml", sets, **more))
 
 
 def differences(made: Plan, item: str) -> dict:
@@ -31,10 +31,8 @@ def test_where_data_lie_and_who_computes_makes_no_difference():
 
 
 def test_two_epochs_and_another_batch_differ_under_the_name_of_the_paper_scale():
-    few = yaml.safe_load((ROOT / "tests" / "two_epochs.yaml").read_text())
-    few["recipes"]["r_mlp"]["batch"] = 128
-    whole = yaml.safe_load((ROOT / "config.yaml").read_text())
-    made = Plan(config.effective(whole, few | {"scale": "paper"}))
+    few = [ROOT / "tests" / "two_epochs.yaml"]
+    made = plan("scale=paper", "recipes.r_mlp.batch=128", overlays=few)
     assert differences(made, "le_table3")[CE] == [
         ["recipe", "epochs", 2, 50],
         ["recipe", "batch", 128, 16],
@@ -62,8 +60,7 @@ def test_a_teacher_that_was_trained_otherwise_is_a_difference_of_its_students():
 
 def test_a_scale_of_ones_own_is_held_against_the_papers_too():
     mine = {"scales": {"mine": {"replace": {"mnist": "digits"}}}, "scale": "mine"}
-    whole = yaml.safe_load((ROOT / "config.yaml").read_text())
-    made = Plan(config.effective(whole, mine))
+    made = plan(values=mine)
     assert differences(made, "le_table3")["digits/mlp1024/ce"] == [
         ["data", "dataset", "digits", "mnist"]
     ]
@@ -77,15 +74,8 @@ def test_one_changed_option_marks_the_cells_that_have_it_and_no_others():
 
 
 def test_cells_that_the_paper_does_not_have_differ_from_nothing():
-    extra = {
-        "experiments": {
-            "le_maps": [
-                {"datasets": ["cifar10"], "networks": ["resnet20"], "methods": ["le_warmup0"]}
-            ]
-        }
-    }
-    whole = yaml.safe_load((ROOT / "config.yaml").read_text())
-    made = Plan(config.effective(whole, extra | {"scale": "paper"}))
+    mine = {"datasets": ["cifar10"], "networks": ["resnet20"], "methods": ["le_warmup0"]}
+    made = plan("scale=paper", values={"experiments": {"le_maps": [mine]}})
     assert differences(made, "le_maps") == {}
 
 

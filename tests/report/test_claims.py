@@ -7,15 +7,14 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
-from synthetic_results import LABELS, PUBLISHED, ROOT, item, runs, script
+from synthetic_results import LABELS, ROOT, item, printed_file, runs, script
 
 from xkd.plan import config, jobs
 from xkd.plan.grid import Plan
 from xkd.report import claims, published, render, tables, verdicts, vocabulary
 
-TABLE2 = PUBLISHED / "le_table2_regularization_cifar10.csv"
+TABLE2 = printed_file("le_table2")
 LE_OVER_CE = {"best_first": ["le_gradcam", "ce"], "says": "LE is better"}
 
 
@@ -191,7 +190,7 @@ def test_teachers_make_rows_where_one_method_has_several():
     ]
     cells += [f"tiny_imagenet/resnet18/{m}/from-resnet34" for m in ("kd", "oracle")]
     asked = {"best_first": ["oracle", "kd"], "says": "so"}
-    path = next(PUBLISHED.glob("oracle_table5*"))
+    path = printed_file("oracle_table5")
     frame = claims.judge(runs(dict.fromkeys(cells, 0.6)), entry(asked, number="Table 5"), path)
     assert frame.teacher.tolist() == ["resnet18", "resnet34", ""]
     assert frame.published[0] == pytest.approx(0.6625 - 0.6513)
@@ -200,7 +199,7 @@ def test_teachers_make_rows_where_one_method_has_several():
 def test_errors_are_compared_as_accuracies_and_quoted_ones_are_not():
     frame = accuracies("mlp1024", "mnist", le_grad=[0.99, 0.98], ce=[0.98, 0.98])
     asked = entry({"best_first": ["le_grad", "ce"], "says": "so"}, number="Table 3")
-    (line,) = claims.judge(frame, asked, PUBLISHED / "le_table3_mnist_mlp.csv").to_dict("records")
+    (line,) = claims.judge(frame, asked, printed_file("le_table3")).to_dict("records")
     assert line["published"] == pytest.approx(0.0139 - 0.0110)
     assert line["difference"] == pytest.approx(0.005)
 
@@ -301,17 +300,16 @@ def test_a_claim_about_nothing_measured_adds_a_sentence_and_no_empty_block(tmp_p
 
 
 def test_a_claim_needs_nothing_but_the_config():
-    whole = yaml.safe_load((ROOT / "config.yaml").read_text())
     mine = {"best_first": ["le_permut", "le_uniform"], "says": "mine"}
     extra = {"tables": {"le_maps": {"claims": [mine]}}, "scale": "paper"}
-    plan = Plan(config.effective(whole, extra))
+    plan = Plan(config.load(ROOT / "config.yaml", values=extra))
     layout, maps = plan.layout(), plan.items["le_maps"]
     assert jobs.item_inputs(plan, maps, layout)["claims"].endswith("tables/le_maps_claims.csv")
     assert len(jobs.claim_inputs(plan, maps, layout)["cells"]) == len(maps.cells)
-    assert maps not in plan.claimed("LE")  # optional: drawn only when asked for
+    assert maps not in plan.claimed("le")  # optional: drawn only when asked for
 
 
-@pytest.mark.parametrize("paper", ["LE", "Oracle"])
+@pytest.mark.parametrize("paper", ["le", "oracle"])
 def test_what_the_papers_claim_is_measured_by_the_item_that_shows_it(paper):
     plan = Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
     for shown in plan.claimed(paper):

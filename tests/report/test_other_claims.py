@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_results import LABELS, PUBLISHED, item, runs
+from synthetic_results import LABELS, item, printed_file, runs
 
 from xkd.report import claims, verdicts
 
@@ -100,7 +100,7 @@ def test_a_score_rises_where_the_interval_over_images_lies_above_zero(tmp_path, 
 
 def test_a_rise_is_held_against_the_difference_of_two_printed_columns(tmp_path):
     claim = {"rises": "top1", "to": "sign", "printed": ["Scratch (x)", "Oracle (x*)"]}
-    path = next(PUBLISHED.glob("oracle_table1*"))
+    path = printed_file("oracle_table1")
     (line,) = judged(claim, {"responses": answers(tmp_path / "a", 0.6868, 0.80)}, printed=path)
     assert line["published"] == pytest.approx(0.9060 - 0.6868)
     assert line["verdict"] == "smaller than published"
@@ -109,7 +109,7 @@ def test_a_rise_is_held_against_the_difference_of_two_printed_columns(tmp_path):
 def test_teachers_that_differ_from_the_papers_are_judged_but_not_compared(tmp_path):
     claim = {"rises": "top1", "to": "sign", "printed": ["Scratch (x)", "Oracle (x*)"]}
     differs = {"cifar100/resnet20/ce": [["recipe", "epochs", 6, 240]]}
-    path = next(PUBLISHED.glob("oracle_table1*"))
+    path = printed_file("oracle_table1")
     files = {"responses": answers(tmp_path / "a", 0.4, 0.5)}
     (line,) = judged(claim, files, printed=path, differs=differs, shown=["cifar100/resnet20/ce"])
     assert (line["verdict"], line["found"]) == ("not comparable", "holds")
@@ -143,7 +143,7 @@ def test_growth_is_kendalls_tau_over_the_means_of_embedding_seeds(tmp_path, valu
 
 def test_numbers_within_tolerance_are_as_good_as_the_farthest_of_them():
     frame = runs({"cifar10/resnet14/ce": 0.9026, "cifar10/resnet8/ce": 0.8695})
-    path = next(PUBLISHED.glob("le_table2*"))
+    path = printed_file("le_table2")
     near, far, whole = judged({"within": "top1"}, {}, frame=frame, printed=path, methods=["ce"])
     assert (near["verdict"], far["verdict"]) == ("within tolerance", "outside tolerance")
     assert far["difference"] == pytest.approx(-0.01)

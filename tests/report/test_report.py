@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,9 +10,9 @@ import pytest
 from synthetic_results import (
     LABELS,
     NOTICE,
-    PUBLISHED,
     ROOT,
     item,
+    printed_file,
     responses,
     runs,
     script,
@@ -23,13 +24,9 @@ from xkd.plan import config
 from xkd.report import drawing, published, render, results, tables
 from xkd.report.compare import compare, rank_correlation
 
-TABLES = sorted(
-    path.stem for path in (ROOT / "workflow" / "scripts" / "tables").glob("*_table*.py")
-)
-CSV = {
-    name: next(PUBLISHED.glob(f"{name}_*.csv"))
-    for name in TABLES  # one name follows an item everywhere
-}
+ITEMS = config.load(ROOT / "config.yaml")["tables"]
+TABLES = sorted(name for name, entry in ITEMS.items() if "published" in entry)
+CSV = {name: printed_file(name) for name in TABLES}  # one name follows an item everywhere
 TABLE2 = {
     f"cifar10/{network}/{method}": mean
     for network, means in {"resnet14": (0.9026, 0.9121), "resnet8": (0.8795, 0.8890)}.items()
@@ -43,7 +40,8 @@ def printed(name: str) -> pd.DataFrame:
 
 
 def build(name: str, frame: pd.DataFrame, scale: str = "paper", **more: object) -> tables.Table:
-    module, entry = script(name), item(scale, **more)
+    laid_out = {key: ITEMS[name][key] for key in ("metric", "rows") if key in ITEMS[name]}
+    module, entry = script(name), item(scale, **laid_out, **more)
     if name in ("oracle_table1", "oracle_table2", "oracle_table3"):
         dataset = "digits" if scale == "demo" else "cifar100"
         return module.build(responses({f"{dataset}/resnet20": 0.6868}), printed(name), entry)
@@ -195,8 +193,7 @@ def test_what_is_printed_once_counts_once_in_the_rank_correlation():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_finds_its_printed_numbers(name):
-    entry = config.load(ROOT / "config.yaml")["tables"][name]
-    known = published.load(PUBLISHED / f"{entry['published']}.csv", LABELS, entry["number"])
+    known = published.load(CSV[name], LABELS, ITEMS[name]["number"])
     assert known.value.notna().any()
 
 
@@ -566,9 +563,13 @@ def test_saving_writes_four_files_the_same_bytes_each_time(tmp_path):
 # The job
 
 
+def snakemake(log: Path) -> SimpleNamespace:
+    return SimpleNamespace(log=[str(log)], params={}, input={})
+
+
 def test_a_refusal_is_one_line_in_the_log_and_on_stderr(tmp_path, capsys):
     log = tmp_path / "logs" / "item.log"
-    with pytest.raises(SystemExit) as stop, drawing.logged([str(log)]):
+    with pytest.raises(SystemExit) as stop, drawing.job(snakemake(log)):
         raise Refused("cell.json is missing;\n run the rule that makes it")
     assert stop.value.code == 1
     line = "cell.json is missing; run the rule that makes it\n"
@@ -578,7 +579,7 @@ def test_a_refusal_is_one_line_in_the_log_and_on_stderr(tmp_path, capsys):
 
 def test_an_unexpected_error_leaves_its_trace_in_the_log_only(tmp_path, capsys):
     log = tmp_path / "item.log"
-    with pytest.raises(SystemExit), drawing.logged([str(log)]):
+    with pytest.raises(SystemExit), drawing.job(snakemake(log)):
         raise KeyError("top1")
     assert "Traceback" in log.read_text()
     assert capsys.readouterr().err == f"KeyError: 'top1'; details in {log}\n"

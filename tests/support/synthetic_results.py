@@ -12,7 +12,13 @@ from xkd.measures.calibration import reliability
 from xkd.plan.runs import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = ROOT / "workflow" / "published"
+PAPERS = ROOT / "workflow" / "papers"
+
+
+def printed_file(name: str) -> Path:
+    """The CSV of published numbers whose name begins so."""
+    return next(PAPERS.glob(f"*/published/{name}*.csv"))
+
 
 LABELS = {
     "datasets": {
@@ -78,9 +84,9 @@ def item(scale: str = "paper", **more: object) -> dict:
 
 
 def script(name: str) -> ModuleType:
-    """A drawing script as a module; its Snakemake part does not run."""
-    kind = "tables" if "_table" in name else "figures"
-    path = ROOT / "workflow" / "scripts" / kind / f"{name}.py"
+    """The script that draws an item as a module; its Snakemake part does not run."""
+    alone = ROOT / "workflow" / "scripts" / "table.py"
+    path = next(PAPERS.glob(f"*/[tf]*/{name}.py"), alone)
     spec = importlib.util.spec_from_file_location(f"scripts_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

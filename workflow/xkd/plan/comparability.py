@@ -7,11 +7,13 @@ scale, overlay or command line asked for ours.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from xkd.fingerprint import PACKAGE
 from xkd.plan import config as conf
-from xkd.plan.grid import Item, Plan
+from xkd.plan.grid import Plan
+from xkd.plan.items import Item
 from xkd.plan.runs import Cell
 from xkd.records.cards import plain
 
@@ -32,24 +34,33 @@ class Difference(NamedTuple):
     papers: Any
 
 
+#: What the effective config says about itself.
+ABOUT = {"papers", "origins"}
+
+
 @cache
-def reference() -> dict[str, Any]:
-    """The project's own config at paper scale."""
-    return conf.load(PACKAGE.parent.parent / "config.yaml", ["scale=paper"])
+def reference(papers: tuple[str, ...]) -> dict[str, Any]:
+    """The project's own config at paper scale, with the papers of these folders."""
+    values = {"scale": "paper", "papers": [str(Path(folder).resolve()) for folder in papers]}
+    return conf.load(PACKAGE.parent.parent / conf.CONFIG, values=values)
 
 
 @dataclass
 class Comparison:
-    """A plan held against the paper's config; by default against `reference`."""
+    """A plan held against `reference`, with the plan's own papers."""
 
     plan: Plan
-    config: Mapping[str, Any] = field(default_factory=reference)
     _cells: dict[tuple[Cell, Cell], list[Difference]] = field(default_factory=dict)
 
     @cached_property
     def papers(self) -> Plan:
-        """Made only where the configs differ at all: it costs a second."""
-        return self.plan if self.plan.config == self.config else Plan(dict(self.config))
+        """The paper's plan, made only where the configs differ at all: it costs a second."""
+        ours = self.plan.config
+        config = reference(tuple(paper["folder"] for paper in ours["papers"].values()))
+        same = all(
+            ours.get(key) == config.get(key) for key in (ours.keys() | config.keys()) - ABOUT
+        )
+        return self.plan if same else Plan(dict(config))
 
     def differences(self, item: Item) -> dict[str, list[list[Any]]]:
         """Cells of an item that differ from the paper's, with every difference.

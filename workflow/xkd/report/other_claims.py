@@ -77,7 +77,8 @@ def _most_similar(item: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterato
     """Named pairs against all others, one line per network."""
     from scipy.stats import mannwhitneyu
 
-    cells = [cell for cell, _ in item["runs"]]
+    every = item.get("analysed") == "every"
+    cells = [cell for cell, seeds in item["runs"] for _ in (seeds if every else seeds[:1])]
     panels = arrays.similarities(inputs.get("similarity", ()), item["labels"])
     for cell, panel in zip(cells, panels, strict=True):
         named, others = arrays.split_pairs(panel)
