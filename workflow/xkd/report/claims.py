@@ -61,7 +61,7 @@ def judge(
         inputs: files of analyses, for claims that are no orders.
     """
     lines: list[dict[str, Any]] = []
-    sides = _Sides(runs, item, printed)
+    sides = Sides(runs, item, printed)
     for number, claim in enumerate(item["claims"], 1):
         said = {"claim": number, "says": claim["says"]}
         if "best_first" in claim:
@@ -70,8 +70,7 @@ def judge(
         else:
             told = other_claims.judge(claim, item, runs, printed, inputs or {})
         lines += [{**said, **line} for line in told]
-    frame = pd.DataFrame(lines)
-    frame["holm"] = np.nan
+    frame = pd.DataFrame(lines).assign(holm=np.nan)
     for _, group in frame.groupby(frame.network != ""):
         once = group.drop_duplicates("cells")  # one claim may repeat a comparison of another
         adjusted = dict(zip(once.cells, effects.holm(once.p), strict=True))
@@ -79,7 +78,7 @@ def judge(
     return frame
 
 
-class _Sides:
+class Sides:
     """Ours and the paper's accuracies, table rows (and seeds) by methods."""
 
     def __init__(self, runs: pd.DataFrame, item: Mapping[str, Any], printed: Path | None) -> None:
@@ -98,6 +97,14 @@ class _Sides:
         known = _printed(printed, item, by_teacher)
         self.theirs = known.pivot(index=PLACE, columns="method", values="accuracy")
         self.spreads = known.pivot(index=PLACE, columns="method", values="std")
+
+    def printed(self, cell: Cell) -> float:
+        """The paper's accuracy of a cell, NaN where it prints none."""
+        for place in self.theirs.index:
+            same = (place[0], place[2]) == (cell.dataset, cell.network)
+            if same and (not place[1] or place[1] == (cell.teacher or "").partition("-")[0]):
+                return float(self.theirs.loc[place].get(cell.method, np.nan))
+        return np.nan
 
     def lines(self, better: str, than: str) -> Iterator[dict[str, Any]]:
         """One line per row that measures both, and one for the mean over rows if they are many."""
@@ -201,12 +208,22 @@ def read(path: str | Path) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].astype(object).fillna("") for name in TEXTS})
 
 
+def conclusions(frame: pd.DataFrame) -> pd.DataFrame:
+    """The lines that verdicts are counted on: means over rows, or the only row.
+
+    Kinds of claims that have no mean over rows conclude for each.
+    """
+    last = frame.groupby(["claim", "better", "than"], sort=False).tail(1)
+    each = frame[frame.kind == "most_similar"] if len(frame) else frame
+    return frame.loc[last.index.union(each.index, sort=False)].sort_index()
+
+
 def once(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Conclusions of several items, a comparison of the very same cells in the first one only."""
     seen: set[str] = set()
     kept = []
     for frame in frames:
-        whole = frame.groupby(["claim", "better", "than"], sort=False).tail(1)
+        whole = conclusions(frame)
         new = whole[~whole.cells.isin(seen) | whole.verdict.eq("not measured")]
         seen |= set(new.cells)
         kept.append(new)

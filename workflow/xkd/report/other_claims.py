@@ -118,7 +118,9 @@ def _rises(
     """
     metric, before, after = claim["rises"], claim.get("from", ORIGINAL), claim["to"]
     answers = results.read_responses(inputs.get("responses", ()))
-    said = {"kind": "rises", "better": f"{metric} on {after}", "than": f"on {before}"}
+    plain = "x" if before == ORIGINAL else before
+    shown = METRICS[metric].label
+    said = {"kind": "rises", "better": f"{shown} on x* ({after})", "than": f"on {plain}"}
     said |= {"counts": "images", "unit": "points"}
     answers = answers[(answers.split == "test")] if len(answers) else answers
     found_here: list[tuple[float, float, float, str]] = []

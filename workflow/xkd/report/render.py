@@ -62,6 +62,11 @@ def to_html(table: Any) -> str:
     return _template("table.html.j2", None).render(table=table)
 
 
+def to_page(**content: Any) -> str:
+    """The result page; see `page.write`."""
+    return _template("page.html.j2", None).render(**content)
+
+
 @cache
 def _template(name: str, finalize: Callable[[Any], str] | None) -> Any:
     """A template whose every expression is escaped: by `finalize`, or for HTML if that is None."""

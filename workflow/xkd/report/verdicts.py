@@ -60,7 +60,7 @@ def _rows(records: list[dict[str, Any] | None]) -> Iterator[Line]:
         paper = (MISSING if record is None else _paper(record) for record in records)
         yield Line("published", tuple(map(Cell, paper)))
     if any(not np.isnan(record["holm"]) for record in present):
-        tests = (MISSING if record is None else _p(record["holm"]) for record in records)
+        tests = (MISSING if record is None else p_value(record["holm"]) for record in records)
         yield Line("p (Holm)", tuple(map(Cell, tests)))
     words = (
         Cell() if record is None else Cell(words_of(record), record["verdict"], alone=True)
@@ -70,10 +70,10 @@ def _rows(records: list[dict[str, Any] | None]) -> Iterator[Line]:
 
 
 def words_of(record: Mapping[str, Any]) -> str:
-    """`? undecided; 12 seeds would decide`, `≠ not comparable; holds here`."""
+    """`? undecided; 12 seeds would decide`, `≠ holds here, not comparable`."""
     verdict, found = record["verdict"], record["found"]
-    text = f"{vocabulary.WORDS[verdict].symbol} {verdict}"
-    if verdict == "not comparable" or (verdict.endswith("published") and found == "holds"):
+    text = f"{vocabulary.WORDS[verdict].symbol} {vocabulary.outcome(verdict, found)}"
+    if verdict.endswith("published") and found == "holds":
         text += f"; {found} here"
     if found == "undecided" and not np.isnan(needed := record["needed"]):
         text += f"; {needed_seeds(needed)}"
@@ -86,7 +86,7 @@ def needed_seeds(needed: float) -> str:
     return f"{needed:.0f} seeds would decide"
 
 
-def _p(p: float) -> str:
+def p_value(p: float) -> str:
     return MISSING if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -94,16 +94,16 @@ def _ours(record: dict[str, Any] | None, full: int) -> str:
     """`+0.95 [+0.62, +1.28]`, and the number of seeds where it is smaller than elsewhere."""
     if record is None or np.isnan(record["difference"]):
         return MISSING
-    text = _interval(record, "difference", "low", "high")
+    text = interval(record, "difference", "low", "high")
     text += "" if record["paired"] else ", unpaired"
     return text + (f" (n = {record['n']})" if 0 < record["n"] < full else "")
 
 
 def _paper(record: Mapping[str, Any]) -> str:
-    return _interval(record, "published", "published_low", "published_high")
+    return interval(record, "published", "published_low", "published_high")
 
 
-def _interval(record: Mapping[str, Any], value: str, low: str, high: str) -> str:
+def interval(record: Mapping[str, Any], value: str, low: str, high: str) -> str:
     shown = [shown_in(record["unit"], record[name]) for name in (value, low, high)]
     return shown[0] if np.isnan(record[low]) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
@@ -126,7 +126,7 @@ def _place(place: tuple[str, str, str], rows: pd.DataFrame, labels: Labels) -> s
 
 def counted(frame: pd.DataFrame) -> pd.DataFrame:
     """How many comparisons of each claim, over all rows, had which outcome."""
-    whole = frame.groupby(["claim", "better", "than"], sort=False).tail(1)
+    whole = claims.conclusions(frame)
     outcomes = list(map(vocabulary.outcome, whole.verdict, whole.found))
     counts = pd.crosstab([whole.claim, whole.says], pd.Series(outcomes, whole.index, str))
     return counts.reindex(columns=list(vocabulary.OUTCOMES), fill_value=0)

@@ -92,8 +92,8 @@ def legend(used: Iterable[str] = VERDICTS) -> list[str]:
 
 
 def outcome(verdict: str, found: str) -> str:
-    """What is counted: the verdict, and what was found where the paper cannot be compared with."""
-    return f"{verdict}; here {found}" if verdict == "not comparable" else verdict
+    """What is counted: the verdict, or what was found where the paper cannot be compared with."""
+    return f"{found} here, not comparable" if verdict == "not comparable" else verdict
 
 
 #: Every outcome, in the order of columns that count them.
