@@ -95,3 +95,72 @@ def pixel_ranks(maps: Tensor, seed: int = 0) -> Tensor:
     order = shuffled[values[:, shuffled].argsort(dim=1, descending=True, stable=True)]
     places = torch.arange(count, device=values.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
+
+
+def enlarged_grids(grids: Tensor, size: tuple[int, int], offsets: Tensor) -> Tensor:
+    """Small grids drawn large, each shifted by an offset of its own: RISE's way to make masks.
+
+    A cell becomes ⌈H/s⌉ × ⌈W/s⌉ pixels; the grid is enlarged bilinearly to s + 1 times as many, and
+    an H × W part is cut out of it.
+
+    Args:
+        grids: [N, s, s].
+        size: (H, W).
+        offsets: of the part, [N, 2], int64, each below ⌈H/s⌉ and ⌈W/s⌉.
+    Returns: [N, H, W], within the range of the grids.
+    """
+    cells = grids.shape[1]
+    cell = [-(-side // cells) for side in size]
+    large = F.interpolate(
+        grids[:, None],
+        size=[(cells + 1) * side for side in cell],
+        mode="bilinear",
+        align_corners=False,
+    )[:, 0]
+    rows, columns = (
+        offsets[:, axis, None] + torch.arange(side, device=grids.device)
+        for axis, side in enumerate(size)
+    )
+    number = torch.arange(len(grids), device=grids.device)
+    return large[number[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def total_variation(maps: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours, across plus down; scalar.
+
+    Args:
+        maps: [B, H, W].
+    """
+    across, down = maps.diff(dim=2).abs().mean(), maps.diff(dim=1).abs().mean()
+    return across + down
+
+
+GRIDS = (3, 5, 8)  # cells a side of coarse noise
+SHARPNESS = (8.0, 200.0)  # of masks
+
+
+def random_masks(count: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+    """Masks that keep a random share of the pixels, in fine grain or in blobs, with soft edges.
+
+        m = sigmoid( k (rank(g) / HW − t) ),   t ~ U(0, 1) per image
+
+    g is uniform noise, of pixels or of 3, 5 or 8 cells a side enlarged with a random offset; k is 8
+    or 200. All choices are even draws per image from torch's global generator of the device.
+
+    Returns: [count, H, W], in (0, 1).
+    """
+
+    def choice(number: int) -> Tensor:
+        return torch.randint(number, (count, 1, 1), device=device)
+
+    noise = [torch.rand(count, *size, device=device)]
+    for cells in GRIDS:
+        cell = torch.tensor([-(-side // cells) for side in size], device=device)
+        offsets = (torch.rand(count, 2, device=device) * cell).long()
+        noise.append(enlarged_grids(torch.rand(count, cells, cells, device=device), size, offsets))
+    kind = choice(len(noise))
+    chosen = sum(one * (kind == number) for number, one in enumerate(noise)).flatten(1)
+    rank = chosen.argsort(dim=1).argsort(dim=1) / chosen.shape[1]
+    keep = torch.rand(count, 1, device=device)
+    sharpness = torch.where(choice(2)[:, 0] == 1, SHARPNESS[1], SHARPNESS[0])
+    return torch.sigmoid(sharpness * (rank - keep)).view(count, *size)
