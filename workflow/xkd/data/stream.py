@@ -9,6 +9,7 @@ and column ox of the padded image, then mirrored if `flip`, has the number
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -134,25 +135,31 @@ class Resident:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """One epoch: which image in which view, in order. index, view: int64, [N]."""
+    """One epoch: which image in which view, in order. index, view: int64, [N].
+
+    drop_last: images that do not fill a batch are left out, unless there are no others.
+    """
 
     index: Tensor
     view: Tensor
     batch: int
+    drop_last: bool = False
 
     def __len__(self) -> int:
-        """Number of steps; the last may be smaller than `batch`, never empty."""
-        return -(-len(self.index) // self.batch)
+        """Number of steps."""
+        return len(self.sizes)
 
     @property
     def sizes(self) -> list[int]:
-        """Images in each step."""
+        """Images in each step; the last may be smaller than `batch`, never empty."""
         full, rest = divmod(len(self.index), self.batch)
-        return [self.batch] * full + [rest] * (rest > 0)
+        left_out = self.drop_last and full > 0
+        return [self.batch] * full + [rest] * (rest > 0 and not left_out)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(index, view) of each step, each [B]: what `Resident.batch` takes."""
-        return zip(self.index.split(self.batch), self.view.split(self.batch), strict=True)
+        steps = self.index.split(self.batch), self.view.split(self.batch)
+        return islice(zip(*steps, strict=True), len(self))
 
 
 class Stream:
@@ -163,11 +170,11 @@ class Stream:
 
     Args:
         images: those it runs over, here or in a folder; every one occurs once an epoch.
-        batch: images per step; a smaller last step is kept.
+        batch: images per step; a smaller last step is kept unless `drop_last`.
     """
 
-    def __init__(self, images: Images, batch: int, seed: int) -> None:
-        self.images, self.batch, self.seed = images, batch, seed
+    def __init__(self, images: Images, batch: int, seed: int, drop_last: bool = False) -> None:
+        self.images, self.batch, self.seed, self.drop_last = images, batch, seed, drop_last
 
     def epoch(self, number: int) -> EpochOrder:
         """The order of a 1-based epoch, on the device of the labels."""
@@ -175,7 +182,7 @@ class Stream:
         count, device = len(self.images), self.images.labels.device
         order = torch.randperm(count, generator=generator)
         view = torch.randint(self.images.views, (count,), generator=generator)
-        return EpochOrder(order.to(device), view.to(device), self.batch)
+        return EpochOrder(order.to(device), view.to(device), self.batch, self.drop_last)
 
 
 def _mixed(seed: int, epoch: int) -> int:

@@ -23,6 +23,16 @@ EXPLANATIONS: dict[str, Callable[[Network, Output, Tensor], Tensor]] = {
     "gradcam_last_conv": lambda network, output, images: gradcam.gradcam_last_conv(network, output),
 }
 
+#: What each needs of a network; see `xkd.plan.config.registry`.
+NEEDS = {
+    "grad": (),
+    "grad_input": (),
+    "guided_bp": (),
+    "gradcam": ("pooled_head",),
+    "gradcam_signed": ("pooled_head",),
+    "gradcam_last_conv": ("pooled_head",),
+}
+
 
 def explain(network: Network, output: Output, images: Tensor, explanation: str) -> Tensor:
     """Explanations of the logits of all classes.

@@ -1,4 +1,4 @@
-"""What every network answers, so that methods and explanations need not know which one it is."""
+"""Answers of every network, so that methods and explanations need not know which one it is."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Output(NamedTuple):
-    """One forward pass. Every feature is taken after its ReLU.
+    """One forward pass. Every feature is taken after its ReLU, but for the pre-activations.
 
     logits:    [B, C]
     features:  F0 (stem), F1, F2, F3 (one per stage), each [B, channels, h, w]; of an MLP the hidden
@@ -15,6 +15,8 @@ class Output(NamedTuple):
     blocks:    output of every residual block, [B, channels, h, w]; empty where there are none
     last_conv: raw output of the last convolution, before its batch norm (Grad-CAM variant G2);
                None where there is no convolution
+    preactivations: sums that enter the last ReLU of every stage, shaped as F1, F2, F3; empty unless
+               they were asked for
     """
 
     logits: Tensor
@@ -22,6 +24,7 @@ class Output(NamedTuple):
     embedding: Tensor
     blocks: tuple[Tensor, ...] = ()
     last_conv: Tensor | None = None
+    preactivations: tuple[Tensor, ...] = ()
 
 
 class Network(nn.Module):
@@ -39,5 +42,12 @@ class Network(nn.Module):
     last_norm: nn.BatchNorm2d | None = None
 
     def forward(self, images: Tensor) -> Output:
-        """images: [B, channels, size, size], normalised."""
+        """Answer to images, [B, channels, size, size], normalised.
+
+        Residual networks take `preactivations=True` as well, and then copy what their last ReLUs
+        overwrite; and they consist of two parts that can be called on their own:
+
+            trunk(images)    the pass up to F1, as `resnet.Trunk`
+            branch(trunk)    from there to the `Output`; the trunk may be that of another network
+        """
         raise NotImplementedError

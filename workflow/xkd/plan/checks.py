@@ -31,12 +31,7 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     for name, entry in resolver.checkpoints.items():
         _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["recipes"].items():
-        late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
-        if late:
-            raise Refused(
-                f"{file}: recipes.{name}.milestones: found {late[0]}, expected less than "
-                f"epochs = {entry['epochs']}"
-            )
+        _check_recipe(entry, f"{file}: recipes.{name}")
     everything = {**config["datasets"], **config["networks"], **resolver.methods}
     for pair in replaced.items():
         for found in pair:
@@ -56,6 +51,20 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
             for number, claim in enumerate(entry.get("claims", ())):
                 _check_claim(resolver, claim, kind, name, "claims", number, "best_first")
     _check_analyses(config, file)
+
+
+def _check_recipe(entry: Mapping[str, Any], where: str) -> None:
+    milestones = entry.get("milestones", ())
+    if late := [m for m in milestones if m >= entry["epochs"]]:
+        raise Refused(
+            f"{where}.milestones: found {late[0]}, expected less than epochs = {entry['epochs']}"
+        )
+    if milestones and entry.get("schedule") == "cosine":
+        raise Refused(
+            f"{where}.milestones: found {len(milestones)}, expected none under schedule: cosine"
+        )
+    if entry.get("nesterov") and entry.get("momentum") == 0:
+        raise Refused(f"{where}.nesterov: found true, expected false where momentum is 0")
 
 
 def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int) -> None:
@@ -138,17 +147,16 @@ def _check_analyses(config: Mapping[str, Any], file: str) -> None:
         )
 
 
-def check_cell(settings: CellSettings, file: str) -> None:
-    """Refuse what cannot work before anything is trained."""
+def check_cell(settings: CellSettings, file: str, processes: int = 1) -> None:
+    """Refuse what cannot work before anything is trained.
+
+    Args:
+        processes: that would share every batch.
+    """
     where = f"{file}: {settings.cell}"
-    options, recipe, method = settings.method.options, settings.recipe, settings.method
-    if options.get("warmup", 0) >= recipe.epochs:
-        raise Refused(
-            f"{where}: warmup: found {options['warmup']} epochs, expected fewer than the "
-            f"{recipe.epochs} of recipe {recipe.name}; lower methods.{method.name}.warmup or "
-            f"raise recipes.{recipe.name}.epochs"
-        )
-    data = settings.dataset
+    _check_shared(settings, where, processes)
+    method, data = settings.method, settings.dataset
+    _check_options(settings, where)
     if (settings.search or settings.holdout) and not data.holdout:
         raise Refused(
             f"{where}: method '{method.name}' searches on a hold-out split, and data set "
@@ -156,7 +164,50 @@ def check_cell(settings: CellSettings, file: str) -> None:
             f"class, say {100 * data.classes}"
         )
     _check_student(settings, where)
-    _check_explained_and_compared(settings, where)
+    _check_compared(settings, where)
+
+
+def _check_shared(settings: CellSettings, where: str, processes: int) -> None:
+    """Refuse to share among processes the batches of a method that needs them whole."""
+    if processes > 1 and conf.method_declaration(settings.method.uses)["WHOLE_BATCH"]:
+        raise Refused(
+            f"{where}: method '{settings.method.name}' compares the images of a whole batch, and "
+            f"{processes} processes would share it; take one process (engine.processes: 1)"
+        )
+
+
+def _check_options(settings: CellSettings, where: str) -> None:
+    """Refuse option values that do not fit the cell, by what the method's file declares of them.
+
+        "below": field                                 less than that number of the recipe
+        "registry": package, "unless": {option: value} the name of a file of `xkd/<package>/` whose
+                                                       literal NEEDS the network meets
+    """
+    method, recipe = settings.method, settings.recipe
+    for name, schema in conf.method_declaration(method.uses)["OPTIONS"].items():
+        value, place = method.options[name], f"methods.{method.name}.{name}"
+        if (field := schema.get("below")) and value >= (limit := getattr(recipe, field)):
+            raise Refused(
+                f"{where}: {name}: found {value}, expected less than the {limit} {field} of recipe "
+                f"{recipe.name}; lower {place} or raise recipes.{recipe.name}.{field}"
+            )
+        unused = schema.get("unless", {}).items()
+        if "registry" in schema and not any(method.options[key] == v for key, v in unused):
+            _check_needs(settings, schema["registry"], value, f"{where}: {place}")
+
+
+def _check_needs(settings: CellSettings, package: str, value: str, where: str) -> None:
+    """Refuse a file of a package that asks for more than the student's network has."""
+    network, registry = settings.network, conf.registry(package)
+    offered = conf.family_declaration(network.family)
+    anywhere = [name for name, needs in registry.items() if not needs]
+    for need in registry[value]:
+        if not offered[need.upper()]:
+            raise Refused(
+                f"{where}: '{value}' needs a network with a {need.replace('_', ' ')}, and "
+                f"'{network.name}' of family '{network.family}' has none; choose another network, "
+                f"or one of {', '.join(sorted(anywhere))}"
+            )
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
@@ -171,18 +222,10 @@ def _check_student(settings: CellSettings, where: str) -> None:
         )
 
 
-def _check_explained_and_compared(settings: CellSettings, where: str) -> None:
-    """Refuse Grad-CAM and comparisons of feature maps where there are no maps to take."""
-    options, method, network = settings.method.options, settings.method, settings.network
-    explains = str(options.get("explanation", "")).startswith("gradcam")
-    explains = explains and options.get("spread") != "uniform"  # a control without explanations
-    if explains and not _pools(network):
-        raise Refused(
-            f"{where}: method '{method.name}' explains with Grad-CAM, which needs a network that "
-            f"averages its last feature map into the classifier; '{network.name}' does not; "
-            "choose a ResNet, or explanation: grad"
-        )
-    if method.needs.kind != "features":
+def _check_compared(settings: CellSettings, where: str) -> None:
+    """Refuse comparisons of feature maps where there are no maps to take."""
+    network, method = settings.network, settings.method
+    if not method.needs.maps:
         return
     for compared in (network, *([settings.teacher.network] if settings.teacher else ())):
         if not _pools(compared):

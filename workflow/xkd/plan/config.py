@@ -198,6 +198,17 @@ def _schema() -> dict[str, Any]:
 # ------------------------------------------------------------------- what modules say of themselves
 
 
+#: What a method's file need not say; see `xkd.methods.base.BaseMethod`.
+METHOD_DEFAULTS: Mapping[str, Any] = {
+    "OPTIONS": {},
+    "WEIGHTS": {},
+    "TEACHER": (),
+    "REINFORCES": False,
+    "WHOLE_BATCH": False,
+    "NETWORK": {},
+}
+
+
 @cache
 def known_modules(package: str) -> tuple[str, ...]:
     """Files of `xkd/<package>/` that a config may name."""
@@ -209,8 +220,21 @@ def method_declaration(uses: str) -> dict[str, Any]:
     """The literals that `xkd/methods/<uses>.py` declares, read from its syntax tree."""
     if uses not in known_modules("methods"):
         raise Refused(unknown("method file", uses, known_modules("methods")))
-    defaults = {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing", "NETWORK": {}}
-    return {**defaults, **literals(f"xkd.methods.{uses}", "Method")}
+    declared = {**METHOD_DEFAULTS, **literals(f"xkd.methods.{uses}", "Method")}
+    for schema in declared["OPTIONS"].values():
+        if "registry" in schema:
+            schema["enum"] = sorted(registry(schema["registry"]))
+    return declared
+
+
+def registry(package: str) -> dict[str, tuple[str, ...]]:
+    """Files of `xkd/<package>/` that an option may name -> what each needs of a network.
+
+    A file is registered by a literal NEEDS, such as ("pooled_head",), or () for any network.
+    """
+    files = {name: literals(f"xkd.{package}.{name}") for name in known_modules(package)}
+    needs = {name: found["NEEDS"] for name, found in files.items() if "NEEDS" in found}
+    return {**literals(f"xkd.{package}").get("NEEDS", {}), **needs}
 
 
 def family_declaration(family: str) -> dict[str, Any]:

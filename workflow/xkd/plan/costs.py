@@ -84,7 +84,7 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
     memory = images_mb(data) + at_once * seed_mb(settings, settings.recipe.batch)
-    if settings.method.needs.kind == "logits" and not data.resized_crop:
+    if settings.method.needs.tabulable and not data.resized_crop:
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
     launched = steps * len(_layers(network, data))
     if processes == 1:

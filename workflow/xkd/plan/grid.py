@@ -11,6 +11,7 @@ from typing import Any
 
 from xkd.errors import Refused
 from xkd.plan.checks import check_cell, check_names
+from xkd.plan.costs import team
 from xkd.plan.resolve import Resolver, Searched
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import (
@@ -160,7 +161,7 @@ class Plan:
         return list(dict.fromkeys(self.replace.get(name, name) for name in grid[axis]))
 
     def _teachers(self, grid: Mapping[str, Any], method: str, where: str) -> list[str | None]:
-        if self.resolver.declaration(method)["TEACHER"] == "nothing":
+        if not self.resolver.declaration(method)["TEACHER"]:
             return [None]
         known = self.config.get("teachers", {})
         if not grid.get("teachers"):
@@ -211,7 +212,7 @@ class Plan:
             holdout=trial,
             search=search,
         )
-        check_cell(fresh, self.name)
+        check_cell(fresh, self.name, team(fresh, self.config["engine"]))
         before = self.cells.get(cell, fresh)
         if replace(before, seeds=()) != fresh:
             raise Refused(
@@ -277,7 +278,7 @@ class Plan:
             known("network", entry["network"], self.config["networks"], "teachers", name)
             network = self.replace.get(entry["network"], entry["network"])
         above, where = entry.get("teacher"), f"{self.name}: teachers.{name}"
-        if self.resolver.declaration(method)["TEACHER"] == "nothing":
+        if not self.resolver.declaration(method)["TEACHER"]:
             if above:
                 raise Refused(f"{where}.teacher: method '{method}' has none")
         elif not above:

@@ -80,7 +80,7 @@ def table(plan: Plan, settings: CellSettings) -> tuple[Run, Reinforcement] | Non
     """
     needs, teacher = settings.method.needs, settings.teacher
     choice = plan.config["engine"]["teacher"]
-    if needs.kind != "logits" or teacher is None or teacher.seed is None or choice == "forward":
+    if not needs.tabulable or teacher is None or teacher.seed is None or choice == "forward":
         return None
     if settings.dataset.resized_crop:  # hardly a view is seen twice
         return None
@@ -96,7 +96,7 @@ def _epochs_taught(plan: Plan, teacher: Run, reinforcement: Reinforcement) -> in
         len(student.seeds) * student.recipe.epochs
         for student in plan.cells.values()
         if student.teacher
-        and student.method.needs.kind == "logits"
+        and student.method.needs.tabulable
         and student.teacher.seed == teacher.seed
         and student.teacher.cell == teacher.cell
         and (student.method.needs.reinforcement or Reinforcement(0.0)) == reinforcement

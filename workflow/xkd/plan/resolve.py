@@ -11,7 +11,6 @@ from xkd.plan.settings import (
     MethodSettings,
     NetworkSettings,
     Recipe,
-    Reinforcement,
     TeacherNeeds,
     WeightsFile,
 )
@@ -107,7 +106,7 @@ class Resolver:
     def declaration(self, method: str) -> dict[str, Any]:
         """What the method's file says of itself; a checkpoint has no teacher."""
         if method in self.checkpoints:
-            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing"}
+            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": ()}
         try:
             return conf.method_declaration(self.config["methods"][method]["uses"])
         except Refused as problem:
@@ -136,7 +135,7 @@ class Resolver:
             chosen = dict(given)
             filled = conf.fill(chosen.pop("weights"), weights, self.name, *where, "weights")
             options = conf.fill(chosen, declaration["OPTIONS"], self.name, *where)
-        needs = TeacherNeeds(declaration["TEACHER"], Reinforcement.of(options))
+        needs = TeacherNeeds.of(declaration, options)
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
 

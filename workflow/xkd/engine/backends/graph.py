@@ -19,7 +19,7 @@ from torch import Tensor
 from xkd.engine.backends import Choice, loop
 from xkd.engine.backends.cuda import Cuda, Uncapturable
 from xkd.engine.job import CheckpointSchedule, Job
-from xkd.engine.sgd import Sgd
+from xkd.engine.optimisers import Optimiser
 from xkd.engine.stopping import Stopped
 from xkd.engine.training import Diverged
 from xkd.evaluate import count_right
@@ -110,7 +110,7 @@ class SeedGraphs:
         self.meters: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
         self.graphs: dict[tuple[int, tuple[str, ...]], Replayable] = {}  # by size and terms
         self.scoring: Replayable | None = None
-        self.optimiser: Sgd | None = None  # that the graphs update with
+        self.optimiser: Optimiser | None = None  # that the graphs update with
         self.live = False  # whether the epoch's meters are here, not yet in the training
         self.stream, self.pool = cuda.stream(), cuda.pool()  # after all that was launched above
 
@@ -210,8 +210,8 @@ class SeedGraphs:
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Put weights, statistics and momentum back afterwards, in place."""
-        kept = [*self.training.method.state_dict().values(), *self.training.momentum.values()]
+        """Put weights, statistics, banks and running averages back afterwards, in place."""
+        kept = [*self.training.method.state_dict().values(), *self.training.moments.values()]
         before = [value.clone() for value in kept]
         yield
         with torch.no_grad():
