@@ -68,7 +68,7 @@ def subject(target) -> Subject:
     torch.manual_seed(1)
     student = seasoned(attentive.build(3, 16, CLASSES, depth=8, widths=(4, 6, 8)))
     with torch.no_grad():  # evidence for every class, so that no map is zero everywhere
-        for linear in (student.trunk.fc, *(head.output for head in student.heads)):
+        for linear in (student.body.fc, *(head.output for head in student.heads)):
             linear.weight.abs_()
             linear.bias.abs_()
     objects = torch.zeros(4, 16, 16, dtype=torch.bool)
@@ -341,7 +341,7 @@ def test_sobel_finds_an_edge_and_nothing_on_a_plain():
 
 def test_level_maps_of_a_class_without_evidence_are_zero(subject, images):
     with torch.no_grad():
-        subject.surrogate.trunk.fc.weight[3] = -1.0
-        subject.surrogate.trunk.fc.bias[3] = -1.0
+        subject.surrogate.body.fc.weight[3] = -1.0
+        subject.surrogate.body.fc.bias[3] = -1.0
     labels = torch.full((4,), 3)
     assert torch.equal(maps_of(subject, images, "last_level", labels), torch.zeros(4, 16, 16))

@@ -35,11 +35,11 @@ def test_it_is_made_for_every_residual_trunk():
     with torch.device("meta"):
         for depth in (8, 14, 20, 26, 32, 56, 110):
             found = attentive.build(3, 32, 100, depth=depth)
-            assert parameters(found.trunk) == parameters(resnet.build(3, 32, 100, depth=depth))
+            assert parameters(found.body) == parameters(resnet.build(3, 32, 100, depth=depth))
         for depth in (18, 34, 50, 101):
             found = attentive.build(3, 64, 200, depth=depth, trunk="imagenet_resnet")
             body = imagenet_resnet.build(3, 64, 200, depth=depth)
-            assert parameters(found.trunk) == parameters(body)
+            assert parameters(found.body) == parameters(body)
 
 
 def test_attention_is_wide_on_large_maps_and_narrow_on_small_ones():
@@ -92,7 +92,7 @@ def test_every_level_learns_and_the_explanation_network_leaves_the_classifier_al
     for logits in student.level_logits(levels):
         student.zero_grad()
         logits.sum().backward(retain_graph=True)
-        assert student.trunk.conv1.weight.grad.abs().sum() > 0
+        assert student.body.conv1.weight.grad.abs().sum() > 0
         assert all(weight.grad is None for weight in student.explainer.parameters())
 
 

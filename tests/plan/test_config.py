@@ -92,7 +92,10 @@ MISTAKES = {
     ),
     "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
     "late milestone": ("recipes.r_res.milestones=[99]", "milestones: found 99, expected less than"),
-    "warm-up longer than training": ("methods.le_gradcam.warmup=200", "warmup: found 200, expected less than"),
+    "warm-up longer than training": (
+        "methods.le_gradcam.warmup=200",
+        "warmup: found 200, expected less than",
+    ),
     "Grad-CAM of a perceptron": (
         "experiments.le_table2=[{datasets: [mnist], networks: [mlp1024], methods: [le_gradcam]}]",
         "methods.le_gradcam.explanation: 'gradcam' needs a network with a pooled head",

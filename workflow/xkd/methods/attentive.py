@@ -16,7 +16,7 @@ where m keeps a random share of the pixels, by their order in e: a smooth insert
 area. No equation of the article survives; all of this is our reading of its sections 3.2 to 3.4.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -31,8 +31,8 @@ from xkd.losses import (
     cross_entropy,
     soft_target_loss,
 )
-from xkd.methods.base import BaseMethod, Batch, BuildContext, Stage, StepOutput, TeacherAnswer
-from xkd.networks import Network
+from xkd.methods.base import BaseMethod, Batch, BuildContext, Group, Stage, StepOutput
+from xkd.networks import Network, Output
 from xkd.networks.attentive import AttentiveResNet, Levels
 from xkd.perturb import blurred, mixed, random_masks, total_variation
 from xkd.plan.settings import Recipe
@@ -41,6 +41,8 @@ BOUND = 4.0  # |e| beyond it is punished: there the sigmoid hardly passes gradie
 SOFTNESS = 0.25  # of the masks of `rank`, in standard deviations of e
 DARK, BRIGHT = 0.02, 0.9  # a mean of E outside says nothing about the image
 FLAT = 1e-3  # a standard deviation of e below it leaves no order
+COLLAPSED = "the explanation network has collapsed"
+SGD_RATE, ADAM_RATE = 0.05, 0.003
 LOSSES = {
     "mask": ("keep", "drop", "area", "variation", "saturation"),
     "rank": ("insertion", "deletion", "variation"),
@@ -96,7 +98,7 @@ class Method(BaseMethod):
         "insertion": 1.0,
         "deletion": 1.0,
     }
-    TEACHER: ClassVar = "network"
+    TEACHER: ClassVar = ("ask",)
     FAMILY: ClassVar = "attentive"
 
     student: AttentiveResNet
@@ -133,16 +135,20 @@ class Method(BaseMethod):
         return [*stages, Stage("explain", own.epochs, weights, own)]
 
     def _explain_recipe(self, recipe: Recipe) -> Recipe:
-        """The student's, but for length, rate, a clip at 1, and Adam where E learns an order."""
-        ranks = self.options["loss"] == "rank"
-        return replace(
-            recipe,
-            name="explain",
-            epochs=self.options["explain_epochs"],
-            lr=self.options["explain_lr"] or (0.003 if ranks else 0.05),
-            optimiser="adam" if ranks else recipe.optimiser,
-            clip=1.0,
-        )
+        """The student's, but for length, rate, and gradients clipped at 1."""
+        rate = self.options["explain_lr"] or (ADAM_RATE if self._ranks else SGD_RATE)
+        epochs = self.options["explain_epochs"]
+        return replace(recipe, name="explain", epochs=epochs, lr=rate, milestones=(), clip=1.0)
+
+    @property
+    def _ranks(self) -> bool:
+        return self.options["loss"] == "rank"
+
+    def groups(self, stage: str) -> Sequence[Group]:
+        """Adam for an explanation network that learns an order."""
+        if stage != "explain" or not self._ranks:
+            return ()
+        return [Group(list(self.trained(stage)), optimiser="adam", weight_decay=0.0)]
 
     def trained(self, stage: str) -> Iterable[nn.Parameter]:
         explainer = {id(p) for p in self.student.explainer.parameters()}
@@ -153,31 +159,25 @@ class Method(BaseMethod):
         """A collapsed explanation network: its maps must never be taken for explanations."""
         if stage != "explain":
             return None
-        if self.options["loss"] == "rank":
-            if record["spread"] >= FLAT:
-                return None
-            return f"its maps are flat, with a standard deviation of {record['spread']:.2g}"
-        if DARK <= record["intensity"] <= BRIGHT:
-            return None
-        return (
-            f"its maps have a mean of {record['intensity']:.3f}, expected {DARK} to {BRIGHT}: the "
-            "explanation network has collapsed; change weights.area, weights.saturation or the seed"
-        )
+        spread, mean = record["spread"], record["intensity"]
+        if self._ranks and spread < FLAT:
+            return f"{COLLAPSED}: the standard deviation of its maps is {spread:.2g}"
+        if not self._ranks and not DARK <= mean <= BRIGHT:
+            return f"{COLLAPSED}: the mean of its maps is {mean:.2g}, expected {DARK} to {BRIGHT}"
+        return None
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
+        images = half_erased(batch.images) if stage == "perturbed" else batch.images
+        target = batch.teacher.ask(images)
         if stage == "explain":
-            return self._explain(batch.images, batch.teacher.logits.argmax(1))
-        images, target = batch.images, batch.teacher
-        if stage == "perturbed":
-            images = half_erased(images)
-            target = target.ask(images)
+            return self._explain(images, target.logits.argmax(1))
         levels = self.student.levels(images)
         classes = target.logits.argmax(1)
         terms = self._distil(levels, target, classes)
         agreement = (levels.logits.argmax(1) == classes).float().mean()
         return StepOutput(levels.logits, terms, {"agreement": agreement})
 
-    def _distil(self, levels: Levels, target: TeacherAnswer, classes: Tensor) -> dict[str, Tensor]:
+    def _distil(self, levels: Levels, target: Output, classes: Tensor) -> dict[str, Tensor]:
         logits = self.student.level_logits(levels)
         factors = [self.options["lower_levels"]] * (len(logits) - 1) + [1.0]
         temperature = self.options["temperature"]
@@ -204,7 +204,7 @@ class Method(BaseMethod):
             levels = self.student.levels(images)
         raw = self.student.explain(levels, classes, images.shape[2:])
         kept = raw.sigmoid()
-        loss = self._mask_terms if self.options["loss"] == "mask" else self._rank_terms
+        loss = self._rank_terms if self._ranks else self._mask_terms
         terms = loss(images, blurred(images), classes, raw, kept)
         terms["variation"] = total_variation(kept)
         spread = raw.detach().flatten(1).std(dim=1).mean()

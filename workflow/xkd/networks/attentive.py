@@ -120,27 +120,27 @@ class AttentiveResNet(Network):
 
     pooled_head = POOLED_HEAD
 
-    def __init__(self, trunk: ResNet, side: int, head_width: int, explainer_width: int) -> None:
+    def __init__(self, body: ResNet, side: int, head_width: int, explainer_width: int) -> None:
         """side: of the first stage's maps, in pixels; every later stage halves it, rounded up."""
         super().__init__()
-        self.trunk = trunk
-        widths = [self._width(name) for name in trunk.stages]
+        self.body = body
+        widths = [self._width(name) for name in body.stages]
         sides = [-(-side // 2**level) for level in range(len(widths))]
         self.attentions = nn.ModuleList(SpatialAttention(3 if s <= NARROW else 7) for s in sides)
-        self.heads = nn.ModuleList(Head(w, head_width, trunk.fc.out_features) for w in widths[:-1])
+        self.heads = nn.ModuleList(Head(w, head_width, body.fc.out_features) for w in widths[:-1])
         self.explainer = ExplanationNetwork(len(widths), explainer_width)
 
     def _width(self, stage: str) -> int:
-        return self.trunk.get_submodule(stage)[-1].last_norm.num_features
+        return self.body.get_submodule(stage)[-1].last_norm.num_features
 
     @property
     def classifier(self) -> nn.Linear:
-        return self.trunk.fc
+        return self.body.fc
 
     @property
     def stages(self) -> list[str]:
         """Names of the submodules that end in F1, F2, ..."""
-        return [f"trunk.{name}" for name in self.trunk.stages]
+        return [f"body.{name}" for name in self.body.stages]
 
     def forward(self, images: Tensor) -> Output:
         """Features are F0 and the attentive G1, G2, ...; a last convolution is not named, since
@@ -154,18 +154,18 @@ class AttentiveResNet(Network):
         return self._pass(images)[1]
 
     def _pass(self, images: Tensor) -> tuple[Tensor, Levels, tuple[Tensor, ...]]:
-        trunk = self.trunk
-        stem = x = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(images))))
+        body = self.body
+        stem = x = body.maxpool(body.relu(body.bn1(body.conv1(images))))
         features, attentions, plain, blocks = [], [], [], []
-        for name, attend in zip(trunk.stages, self.attentions, strict=True):
-            for block in trunk.get_submodule(name):
-                x, _ = block(x)
+        for name, attend in zip(body.stages, self.attentions, strict=True):
+            for block in body.get_submodule(name):
+                x = block(x).output
                 blocks.append(x)
             plain.append(x)
             attentions.append(attend(x))
             x = attentions[-1] * x
             features.append(x)
-        logits = trunk.fc(x.mean((2, 3)))
+        logits = body.fc(x.mean((2, 3)))
         levels = Levels(logits, tuple(features), tuple(attentions), tuple(plain))
         return stem, levels, tuple(blocks)
 
@@ -181,7 +181,7 @@ class AttentiveResNet(Network):
             classes: c, [B], int64.
         """
         hidden = [head.hidden(g) for head, g in zip(self.heads, levels.features, strict=False)]
-        outputs = [*(head.output for head in self.heads), self.trunk.fc]
+        outputs = [*(head.output for head in self.heads), self.body.fc]
         return tuple(
             torch.einsum("bk,bkhw->bhw", linear.weight[classes], part).unsqueeze(1)
             + linear.bias[classes].view(-1, 1, 1, 1)

@@ -179,9 +179,9 @@ def _check_shared(settings: CellSettings, where: str, processes: int) -> None:
 def _check_options(settings: CellSettings, where: str) -> None:
     """Refuse option values that do not fit the cell, by what the method's file declares of them.
 
-        "below": field                                 less than that number of the recipe
-        "registry": package, "unless": {option: value} the name of a file of `xkd/<package>/` whose
-                                                       literal NEEDS the network meets
+    "below": field                                 less than that number of the recipe
+    "registry": package, "unless": {option: value} the name of a file of `xkd/<package>/` whose
+                                                   literal NEEDS the network meets
     """
     method, recipe = settings.method, settings.recipe
     for name, schema in conf.method_declaration(method.uses)["OPTIONS"].items():
@@ -211,8 +211,15 @@ def _check_needs(settings: CellSettings, package: str, value: str, where: str) -
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
-    """Refuse a method that sets what the network does not have, such as a dropout rate."""
-    asked = conf.method_declaration(settings.method.uses)["NETWORK"]
+    """Refuse a method whose network must be another, or have what it sets, such as dropout."""
+    declared = conf.method_declaration(settings.method.uses)
+    asked, family = declared["NETWORK"], declared["FAMILY"]
+    if family and settings.network.family != family:
+        raise Refused(
+            f"{where}: method '{settings.method.name}' trains networks of family '{family}', and "
+            f"'{settings.network.name}' is of family '{settings.network.family}'; choose another "
+            "network or method"
+        )
     offered = conf.family_declaration(settings.network.family)["OPTIONS"]
     if missing := sorted(asked.keys() - offered.keys()):
         raise Refused(

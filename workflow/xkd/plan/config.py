@@ -205,6 +205,7 @@ METHOD_DEFAULTS: Mapping[str, Any] = {
     "TEACHER": (),
     "REINFORCES": False,
     "WHOLE_BATCH": False,
+    "FAMILY": None,
     "NETWORK": {},
 }
 

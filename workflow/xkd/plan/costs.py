@@ -208,6 +208,7 @@ def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float
 
 def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Width and number of 3x3 convolutions of the stages; every stage halves the maps."""
+    family = options.get("trunk", family)  # what is built around a trunk adds little to it
     if family == "resnet":
         per_stage = (options["depth"] - 2) // 3
         return [(width, per_stage) for width in options.get("widths", (16, 32, 64))]
