@@ -6,6 +6,7 @@ import torch
 from xkd.measures.saliency import (
     average_drop,
     average_increase,
+    box_masks,
     explained_part,
     intensity,
     pointing_accuracy,
@@ -30,6 +31,12 @@ def test_a_map_points_at_the_object_when_its_largest_pixel_lies_on_it():
     objects[:, 1:3, 1:3] = True
     maps[0, 1, 2] = maps[1, 4, 4] = 1
     assert pointing_hits(maps, objects).tolist() == [True, False]
+
+
+def test_boxes_become_masks_with_exclusive_ends():
+    found = box_masks(torch.tensor([[1, 0, 2, 2], [0, 0, 0, 3]]), (3, 3))
+    assert found[0].tolist() == [[False] * 3, [True, True, False], [False] * 3]
+    assert not found[1].any()
 
 
 def test_the_tolerance_is_a_disc_about_the_largest_pixel():

@@ -31,6 +31,19 @@ def intensity(maps: Tensor) -> Tensor:
     return scaled(maps).mean(dim=(1, 2))
 
 
+def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """True inside the boxes, [B, H, W].
+
+    Args:
+        boxes: top, left, bottom, right, the last two exclusive, [B, 4], integers.
+        size: (H, W).
+    """
+    row, column = (torch.arange(side, device=boxes.device) for side in size)
+    top, left, bottom, right = boxes.T[..., None]
+    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    return rows[:, :, None] & columns[:, None, :]
+
+
 def pointing_hits(maps: Tensor, objects: Tensor, radius: float = 0.0, ties: int = 0) -> Tensor:
     """Whether the largest pixel of a map lies on the object, or no farther from it than `radius`.
 

@@ -25,6 +25,10 @@ IMAGES: Mapping[str, tuple[int, int]] = {
     "cifar100": (50_000, 10_000),
     "tiny_imagenet": (100_000, 10_000),
     "imagenet_folder": (1_300_000, 50_000),
+    "located_digits": (6_000, 300),
+    "cub200": (5_994, 5_794),
+    "stanford_cars": (8_144, 8_041),
+    "fgvc_aircraft": (6_667, 3_333),
 }
 #: Residual blocks per stage of the ImageNet ResNets.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
