@@ -17,7 +17,7 @@ from xkd.engine.teacher import ForwardTeacher, TableTeacher, TeacherSource
 from xkd.engine.training import Training
 from xkd.evaluate import Scored
 from xkd.networks import Network
-from xkd.plan.config import method_declaration
+from xkd.plan.declarations import declaration
 from xkd.plan.runs import Cell
 from xkd.plan.settings import (
     CellSettings,
@@ -102,7 +102,7 @@ class BenchCells:
         """
         dataset, usual = (MNIST, LE_MLP) if network.family == "mlp" else (CIFAR10, LE_RESNET)
         recipe = recipe or usual
-        method, declared = methods.load(uses), method_declaration(uses)
+        method, declared = methods.load(uses), declaration("methods", uses)
         options = {name: schema.get("default") for name, schema in method.OPTIONS.items()}
         short = {"warmup": 0 if uses == "le" else 1, "first_epochs": 1}
         options |= {name: value for name, value in short.items() if name in options}

@@ -95,12 +95,14 @@ class Resident:
             inner[:, 1] = inner[:, 0].flip(-2)
         self.labels = labels.to(device, torch.int64)
         self.normalised = Normalisation(settings, device, dtype, channels_last)
-        # Every crop of every image, without copying any: [N, mirrored, oy, ox, H, W, C].
-        image, mirror, row, column, channel = self.padded.stride()
-        self._crops = self.padded.as_strided(
-            (count, 1 + settings.flip, 2 * pad + 1, 2 * pad + 1, height, width, channels),
-            (image, mirror, row, column, row, column, channel),
+        # The window that begins at any pixel of any image, without copying one: [N, P, H, W, C].
+        image, _, row, column, channel = self.padded.stride()
+        corners = _corners(settings, height + 2 * pad, width + 2 * pad)
+        self._windows = self.padded.as_strided(
+            (count, int(corners.max()) + 1, height, width, channels),
+            (image, column, row, column, channel),
         )
+        self._corners = corners.to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -124,13 +126,26 @@ class Resident:
 
     def view_images(self, index: Tensor, view: Tensor) -> Tensor:
         """The images of `batch` alone, for instance to fill a teacher's table."""
-        mirrors, offsets = self._crops.shape[1:3]
-        crop, mirrored = view // mirrors, view % mirrors
-        row, column = crop // offsets, crop % offsets
-        # The mirror image of the crop at column ox is the crop at 2p − ox of the mirror image.
-        column = column + mirrored * (offsets - 1 - 2 * column)
-        images = self._crops[index, mirrored, row, column]  # [..., H, W, C]
+        images = self._windows[index, self._corners[view]]  # [..., H, W, C]
         return self.normalised(images.movedim(-1, -3))
+
+
+def _corners(settings: DatasetSettings, height: int, width: int) -> Tensor:
+    """Where each view begins: a pixel of the padded image, counted through it and its mirror image.
+
+    Looked up, since to work it out from a view's number would take a GPU eight launches a step.
+
+    Args:
+        height, width: of the padded image.
+    Returns: int64, one for every view.
+    """
+    mirrors, offsets = 1 + settings.flip, 2 * settings.pad + 1
+    view = torch.arange(mirrors * offsets**2)
+    crop, mirrored = view // mirrors, view % mirrors
+    row, column = crop // offsets, crop % offsets
+    # The mirror image of the crop at column ox is the crop at 2p − ox of the mirror image.
+    column = torch.where(mirrored == 1, offsets - 1 - column, column)
+    return (mirrored * height + row) * width + column
 
 
 @dataclass(frozen=True)

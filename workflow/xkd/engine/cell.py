@@ -21,9 +21,9 @@ from xkd.engine.teacher import Teachers
 from xkd.engine.team import Team, assemble
 from xkd.errors import Refused
 from xkd.evaluate import weights_digest
+from xkd.files import plain
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings
-from xkd.records.cards import plain
 from xkd.records.lock import locked
 
 AFFECTS_RESULTS = False

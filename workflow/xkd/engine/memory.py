@@ -46,7 +46,10 @@ CGROUPS = (
 
 
 class Estimate(NamedTuple):
-    """Bytes. shared: data, table, libraries; seed: weights, momentum, banks, activations of one seed."""
+    """Bytes.
+
+    shared: data, table, libraries; seed: weights, momentum, banks, activations of one seed
+    """
 
     shared: float
     seed: float

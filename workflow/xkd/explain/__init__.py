@@ -1,37 +1,43 @@
-"""Explanations of every class at once: which parts of the image speak for a logit (LE, §4)."""
+"""Explanations: which parts of the image speak for a logit (LE, §4). One file each, found by name.
 
-import ast
-from collections.abc import Callable
+A file declares in literals
+
+    LABEL      as figures call it
+    NEEDS      what it needs of a network: ("pooled_head",) where only such networks have it in
+               closed form; () for any
+    RECTIFIED  whether its maps end in a ReLU, and so never go below zero
+    ONE_CLASS  whether it has `of_class`; then also
+    OPTIONS    of `of_class`, as JSON-schema properties
+    SUBJECT    what it reads beside the network: ("surrogate",) or ("objects",)
+    CONTROL    whether it ignores the network
+
+and has one or both of
+
+    all_classes(network, output, images)              of every class, [B, C, P]
+    of_class(subject, images, classes, **options)     of one class per image, [B, H, W]
+"""
+
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 
 from xkd.errors import Refused, unknown
-from xkd.explain import gradcam, gradients
 from xkd.explain._subject import Subject
 from xkd.networks import Network, Output
+from xkd.plan.declarations import declaration, known_modules
 
-EXPLANATIONS: dict[str, Callable[[Network, Output, Tensor], Tensor]] = {
-    "grad": gradients.grad,
-    "grad_input": gradients.grad_input,
-    "guided_bp": gradients.guided_bp,
-    "gradcam": lambda network, output, images: gradcam.gradcam(network, output),
-    "gradcam_signed": lambda network, output, images: gradcam.gradcam(network, output, False),
-    "gradcam_last_conv": lambda network, output, images: gradcam.gradcam_last_conv(network, output),
-}
+__all__ = ["Subject", "explain", "load", "of_class", "of_one_class", "require_explainable"]
 
-#: What each needs of a network; see `xkd.plan.config.registry`.
-NEEDS = {
-    "grad": (),
-    "grad_input": (),
-    "guided_bp": (),
-    "gradcam": ("pooled_head",),
-    "gradcam_signed": ("pooled_head",),
-    "gradcam_last_conv": ("pooled_head",),
-}
+
+@cache
+def load(explanation: str) -> ModuleType:
+    """The module `xkd/explain/<explanation>.py`. Raises Refused for an unknown name."""
+    if explanation not in known_modules("explain"):
+        raise Refused(unknown("explanation", explanation, known_modules("explain")))
+    return import_module(f"xkd.explain.{explanation}")
 
 
 def explain(network: Network, output: Output, images: Tensor, explanation: str) -> Tensor:
@@ -41,44 +47,21 @@ def explain(network: Network, output: Output, images: Tensor, explanation: str) 
         network: left as it is found: modes, running statistics and gradients included.
         output: of `network(images)`; Grad-CAM and a perceptron's gradients explain this very pass.
         images: [B, channels, size, size], normalised.
-        explanation: a key of `EXPLANATIONS`.
+        explanation: name of a file of `xkd/explain/`.
     Returns: [B, C, P], without gradient; P = h·w of the last feature map for Grad-CAM, rows first,
-        channels · size² for the others.
+        channels · size² for gradients.
     Raises: Refused for an unknown explanation, or one that the network has no closed form for.
     """
     require_explainable(network, explanation)
-    return EXPLANATIONS[explanation](network, output, images)
+    if not hasattr(load(explanation), "all_classes"):
+        raise Refused(f"'{explanation}' explains one class per image, not all of them at once")
+    return load(explanation).all_classes(network, output, images)
 
 
-def require_explainable(network: Network, explanation: str) -> None:
-    """Raises Refused if the explanation is unknown, or has no closed form for this network."""
-    if explanation not in EXPLANATIONS:
-        raise Refused(unknown("explanation", explanation, EXPLANATIONS))
-    if explanation.startswith("gradcam") and not network.pooled_head:
-        raise Refused(
-            f"'{explanation}' has no closed form for {type(network).__name__}, whose last map is "
-            "not averaged over positions before the classifier; take a ResNet, or 'grad'"
-        )
-
-
-def load(name):
-    return import_module(f"xkd.explain.{name}")
-
-
-FOLDER = Path(__file__).parent
-
-
-@cache
 def of_one_class() -> tuple[str, ...]:
-    """Names of the files that have `of_class`, read from their syntax trees."""
-    return tuple(
-        path.stem
-        for path in sorted(FOLDER.glob("[a-z]*.py"))
-        if any(
-            isinstance(node, ast.FunctionDef) and node.name == "of_class"
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-        )
-    )
+    """Names of the explanations of one class per image."""
+    names = known_modules("explain")
+    return tuple(name for name in names if declaration("explain", name)["ONE_CLASS"])
 
 
 def of_class(
@@ -89,15 +72,24 @@ def of_class(
     Args:
         images: [B, channels, H, W], normalised.
         classes: [B], int64.
-        explanation: name of a file of `xkd/explain/` that has `of_class`; options: its `OPTIONS`.
+        explanation: one of `of_one_class()`; options: its `OPTIONS`.
     Returns: [B, H, W], without gradient; larger counts as more important.
-    Raises: Refused for an explanation that is unknown, of all classes only, or needs what is not
-        there.
+    Raises: Refused for an explanation that is unknown, is of all classes only, or needs what is
+        not there.
     """
-    if explanation not in of_one_class() and (FOLDER / f"{explanation}.py").exists():
+    require_explainable(subject.network, explanation)
+    if not declaration("explain", explanation)["ONE_CLASS"]:
         raise Refused(
-            f"'{explanation}' explains all classes at once and not one class per image; known for "
-            f"one: {', '.join(of_one_class())}"
+            f"'{explanation}' explains all classes at once and not one class per image; for one "
+            f"there are {', '.join(of_one_class())}"
         )
-    module = load(explanation)
-    return module.of_class(subject, images, classes, **options).detach()
+    return load(explanation).of_class(subject, images, classes, **options).detach()
+
+
+def require_explainable(network: Network, explanation: str) -> None:
+    """Raises Refused if the explanation is unknown, or has no closed form for this network."""
+    if "pooled_head" in getattr(load(explanation), "NEEDS", ()) and not network.pooled_head:
+        raise Refused(
+            f"'{explanation}' has no closed form for {type(network).__name__}, whose last map is "
+            "not averaged over positions before the classifier; take a ResNet, or 'grad'"
+        )

@@ -6,6 +6,7 @@ from torch import Tensor
 from xkd.explain._subject import Subject
 
 LABEL = "Centre"
+ONE_CLASS = True
 CONTROL = True
 
 

@@ -6,7 +6,8 @@ from torch import Tensor
 from xkd.explain._subject import Subject
 
 LABEL = "Explanation network"
-NEEDS = ("surrogate",)
+ONE_CLASS = True
+SUBJECT = ("surrogate",)
 
 
 @torch.no_grad()

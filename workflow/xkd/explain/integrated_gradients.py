@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from xkd.explain._gradients import evaluation_mode
 from xkd.explain._subject import Subject, class_gradient
-from xkd.explain.gradients import evaluation_mode
 
 LABEL = "Integrated gradients"
+ONE_CLASS = True
 OPTIONS = {
     "steps": {"description": "points on the way", "type": "integer", "minimum": 1, "default": 50}
 }

@@ -6,7 +6,8 @@ from xkd.explain._levels import level_maps
 from xkd.explain._subject import Subject
 
 LABEL = "Last level"
-NEEDS = ("surrogate",)
+ONE_CLASS = True
+SUBJECT = ("surrogate",)
 
 
 def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:

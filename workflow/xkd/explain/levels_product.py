@@ -7,7 +7,8 @@ from xkd.explain._levels import level_maps
 from xkd.explain._subject import Subject
 
 LABEL = "Product of levels"
-NEEDS = ("surrogate",)
+ONE_CLASS = True
+SUBJECT = ("surrogate",)
 
 
 def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from xkd.errors import Refused
 from xkd.explain._subject import Subject
 
 LABEL = "LIME"
+ONE_CLASS = True
 OPTIONS = {
     "segments": {
         "description": "a grid of `cells` × `cells` squares, or scikit-image's quickshift or SLIC",

@@ -5,6 +5,7 @@ from torch import Tensor
 from xkd.explain._subject import Subject
 
 LABEL = "Pixel value"
+ONE_CLASS = True
 CONTROL = True
 
 

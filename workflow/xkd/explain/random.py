@@ -8,6 +8,7 @@ from torch import Tensor
 from xkd.explain._subject import Subject
 
 LABEL = "Random"
+ONE_CLASS = True
 CONTROL = True
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from xkd.explain._subject import Subject
 
 LABEL = "Sobel"
+ONE_CLASS = True
 CONTROL = True
 
 

@@ -6,7 +6,8 @@ from xkd.errors import Refused
 from xkd.explain._subject import Subject
 
 LABEL = "True square"
-NEEDS = ("objects",)
+ONE_CLASS = True
+SUBJECT = ("objects",)
 CONTROL = True
 
 

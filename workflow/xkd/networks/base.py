@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Output(NamedTuple):
@@ -25,6 +27,21 @@ class Output(NamedTuple):
     blocks: tuple[Tensor, ...] = ()
     last_conv: Tensor | None = None
     preactivations: tuple[Tensor, ...] = ()
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that leaves its counter of batches to `Network.count_batch`.
+
+    Files of weights have the counter, as torch's do. Nothing reads it, since the momentum of the
+    running statistics is fixed; and every layer's own addition would be a launch of its own.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, C, h, w]; the same shape."""
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(
+            x, *statistics, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
 
 
 class Network(nn.Module):
@@ -51,3 +68,12 @@ class Network(nn.Module):
             branch(trunk)    from there to the `Output`; the trunk may be that of another network
         """
         raise NotImplementedError
+
+    def count_batch(self) -> None:
+        """Advance the counters of all layers that normalise by this batch; one launch on a GPU.
+
+        For the `forward` of a network with layers of the class above.
+        """
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm2d)]
+        if counters := [norm.num_batches_tracked for norm in norms if norm.training]:
+            torch._foreach_add_(counters, 1)

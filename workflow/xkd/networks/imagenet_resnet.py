@@ -7,7 +7,7 @@ into `stem: imagenet`; strides sit in the 3×3 convolution of a bottleneck, as t
 from torch import Tensor, nn
 
 from xkd.errors import Refused, unknown
-from xkd.networks.base import Network
+from xkd.networks.base import BatchNorm2d, Network
 from xkd.networks.resnet import BasicBlock, BlockOutput, ResNet
 
 OPTIONS = {
@@ -32,13 +32,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         channels_out = width * self.expansion
         self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.bn3 = BatchNorm2d(channels_out)
         self.downsample = shortcut
         self.relu3 = nn.ReLU()
 

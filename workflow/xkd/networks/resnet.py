@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xkd.errors import Refused
-from xkd.networks.base import Network, Output
+from xkd.networks.base import BatchNorm2d, Network, Output
 
 OPTIONS = {
     "depth": {
@@ -99,10 +99,10 @@ class BasicBlock(nn.Module):
     def __init__(self, channels_in: int, width: int, stride: int, shortcut: nn.Module) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.downsample = shortcut
         self.relu2 = nn.ReLU(inplace=True)
 
@@ -141,7 +141,7 @@ def make_shortcut(kind: str, channels_in: int, channels_out: int, stride: int) -
     if kind == "A":
         return PaddedShortcut(channels_out - channels_in, stride)
     projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
-    return nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+    return nn.Sequential(projection, BatchNorm2d(channels_out))
 
 
 class ResNet(Network):
@@ -167,7 +167,7 @@ class ResNet(Network):
         """pool: follows the stem's ReLU; blocks, widths: number and inner channels, per stage."""
         super().__init__()
         self.conv1 = stem
-        self.bn1 = nn.BatchNorm2d(stem.out_channels)
+        self.bn1 = BatchNorm2d(stem.out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = pool or nn.Identity()
         self.stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
@@ -201,6 +201,7 @@ class ResNet(Network):
 
     def forward(self, images: Tensor, preactivations: bool = False) -> Output:
         """preactivations: fill them in, at the price of a copy per stage."""
+        self.count_batch()
         return self.branch(self.trunk(images, preactivations), preactivations)
 
     def trunk(self, images: Tensor, preactivations: bool = False) -> Trunk:

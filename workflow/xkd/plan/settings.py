@@ -8,6 +8,7 @@ from math import cos, pi
 from typing import Any, Literal
 
 from xkd.errors import Refused
+from xkd.files import plain
 from xkd.plan.runs import Cell
 
 #: Names of reinforcements: kind, gamma, steps, clipped.
@@ -36,6 +37,7 @@ class DatasetSettings:
         None  # superclass: classes, where the source has none
     )
     folder: str | None = None  # below data_root, where it is not called as the source expects
+    data_root: str = "data"  # where pictures that stay in their files are looked for
     # A random area of the picture, resized to `size`, in place of padding and cropping; training
     # pictures are then read from their files at every step.
     resized_crop: bool = False
@@ -49,6 +51,10 @@ class DatasetSettings:
         if self.resized_crop:
             return 2**31
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+    def content(self) -> dict[str, Any]:
+        """What the prepared data set depends on: all but where the originals lie."""
+        return {key: value for key, value in asdict(self).items() if key != "data_root"}
 
 
 @dataclass(frozen=True)
@@ -212,8 +218,19 @@ class CellSettings:
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
-        del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
+        del content["seeds"]
+        for part in ("coarse", "folder", "data_root"):
+            del content["dataset"][part]
         return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
+
+    def expectation(self) -> dict[str, Any]:
+        """What the cell's manifest must say; not what a search has yet to decide."""
+        content = self.slice()
+        options = content["method"]["options"]
+        if self.search:
+            place, _, term = self.search.option.partition(".")
+            del (options[place] if term else options)[term or place]
+        return plain({"recipe": content["recipe"], "options": options})
 
     def draws_from(self, seed: int) -> int:
         """What a seed's initial weights, dropout and permutations are drawn from.

@@ -9,8 +9,9 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from xkd.errors import Refused
 from xkd.files import writing
@@ -38,20 +39,21 @@ def locked(path: Path, name: str) -> Iterator["Lock"]:
 
 
 class Lock:
-    """A file that says host, process, SLURM job and a token; its date is the heartbeat.
+    """A file that names host, process, SLURM job and a token; its date is the heartbeat.
 
     Args:
-        on_loss: called, in another thread, when somebody else holds the lock all of a sudden; by
-            default the process ends at once, because two must not write.
+        on_loss: called, in another thread, when another process holds the lock all of a sudden; by
+            default this process ends at once, because two must not write.
     """
 
     def __init__(self, path: Path, name: str, on_loss: Callable[[], None] | None = None) -> None:
         self.path, self.name, self.on_loss = path, name, on_loss or self._leave
         self.content = {
-            "host": socket.gethostname(),
+            **_place(),
             "pid": os.getpid(),
             "started": _started(os.getpid()),
             "job": os.environ.get("SLURM_JOB_ID"),
+            "restart": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
             "token": uuid.uuid4().hex,
         }
         self._done = threading.Event()
@@ -71,6 +73,7 @@ class Lock:
                 if reason := self._alive(holder):
                     raise Refused(self._refusal(holder, reason))
                 self.path.unlink(missing_ok=True)
+            self._sweep()
             if not self._create():
                 raise Refused(self._refusal(self._read() or {}, "came first"))
 
@@ -116,8 +119,8 @@ class Lock:
         try:
             aside.write_text(json.dumps(self.content), encoding="utf-8")
             os.link(aside, self.path)
-        except FileExistsError:
-            return False
+        except (FileExistsError, FileNotFoundError):
+            return False  # or swept by another, where the guard guards nothing
         except OSError as problem:
             if problem.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise
@@ -134,27 +137,24 @@ class Lock:
             return False
         return True
 
-    def _read(self) -> dict | None:
-        try:
-            return json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (ValueError, OSError):
-            return {}  # damaged, or not written yet: nobody's, as soon as its heartbeat is old
+    def _read(self) -> dict[str, Any] | None:
+        return read(self.path)
 
     def _is_ours(self) -> bool:
         return (self._read() or {}).get("token") == self.content["token"]
 
-    def _alive(self, holder: dict) -> str | None:
+    def _alive(self, holder: Mapping[str, Any]) -> str | None:
         """Why the holder counts as alive; None if its lock is void."""
-        same_host = holder.get("host") == self.content["host"]
-        if same_host and holder.get("pid"):
-            started = _started(holder["pid"])
-            return "is running" if started and started == holder["started"] else None
-        if holder.get("job") and holder["job"] == self.content["job"]:
-            return None  # our own job, requeued elsewhere after its first machine was lost
-        age = self._age()
-        return f"gave a sign of life {age:.0f} s ago" if age < STALE else None
+        job, restart = holder.get("job"), holder.get("restart")
+        if job and job == self.content["job"] and restart != self.content["restart"]:
+            return None  # this very job, requeued after its first machine was lost
+        return alive(holder, self._age())
+
+    def _sweep(self) -> None:
+        """Remove what killed contenders left beside the lock; called under the guard."""
+        for path in self.path.parent.glob(f"{self.path.name}.*"):
+            if path.name != f"{self.path.name}.guard":
+                path.unlink(missing_ok=True)
 
     def _age(self) -> float:
         """Seconds since the last heartbeat, by the file system's own clock.
@@ -179,10 +179,10 @@ class Lock:
         who = f"process {pid} on {host}" + (f", SLURM job {job}" if job else "")
         if job:
             stop = f"look with `squeue -j {job}`, end it with `scancel {job}`"
-        elif host == self.content["host"]:
+        elif _same_place(holder):
             stop = f"look with `ps -p {pid}`, end it with `kill {pid}`"
         else:
-            stop = f"end it with `ssh {host} kill {pid}`"
+            stop = f"end it there with `kill {pid}`, in its container if it has one"
         return f"{self.name} is being written by {who}, which {reason}; wait for it, or {stop}"
 
     def _beat(self) -> None:
@@ -200,6 +200,59 @@ class Lock:
             flush=True,
         )
         os._exit(1)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The content of a lock file; None if there is none.
+
+    One that is damaged, or not written yet, is empty: it counts as soon as its heartbeat is old.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def alive(holder: Mapping[str, Any], age: float) -> str | None:
+    """Why the process that wrote a lock counts as alive, in words; None if its lock is void.
+
+    Where the process would be seen from here (same host, same start of the system, same PID
+    namespace) its number and start decide. Elsewhere, which includes a container beside this one
+    that has the same host name and numbers of its own, the heartbeat decides alone.
+
+    Args:
+        holder: what the lock says, as `read` returns it.
+        age: seconds since the last heartbeat.
+    """
+    if _same_place(holder) and isinstance(pid := holder.get("pid"), int):
+        started = _started(pid)
+        return "is running" if started and started == holder.get("started") else None
+    return f"gave a sign of life {age:.0f} s ago" if age < STALE else None
+
+
+def _same_place(holder: Mapping[str, Any]) -> bool:
+    """Whether the holder's process number means here what it means there."""
+    return all(holder.get(name) == value for name, value in _place().items())
+
+
+def _place() -> dict[str, str | None]:
+    """Host, start of its system, and PID namespace: what tells two containers apart."""
+    return {"host": socket.gethostname(), "boot": _boot(), "pids": _pid_namespace()}
+
+
+def _boot() -> str | None:
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return None  # a system without /proc has no containers either
+
+
+def _pid_namespace() -> str | None:
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return None
 
 
 def _started(pid: int) -> str | None:

@@ -1,0 +1,144 @@
+"""Verbs that compute: what the rules of the pipeline call, each of use by hand as well."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from xkd.errors import Refused
+from xkd.plan.grid import Plan
+from xkd.plan.runs import Cell, Run
+from xkd.plan.settings import CellSettings, Reinforcement
+
+
+def prepare(plan: Plan, asked: argparse.Namespace) -> None:
+    """one compact, checked file per data set"""
+    from xkd.data.prepare import prepare
+
+    prepare(
+        plan.dataset(asked.subject),
+        Path(plan.config["data_root"]),
+        plan.layout(asked.results).data(asked.subject),
+        download=plan.config["download"],
+    )
+
+
+def train(plan: Plan, asked: argparse.Namespace) -> int:
+    """all seeds of a cell; what is complete is not trained again"""
+    from xkd.search import decided
+
+    layout = plan.layout(asked.results)
+    return _train(decided(plan.settings(Cell.parse(asked.subject)), layout), plan, asked)
+
+
+def import_weights(plan: Plan, asked: argparse.Namespace) -> None:
+    """weights that were trained elsewhere: a cell of their own, put to the test on arrival"""
+    from xkd.engine.import_weights import import_weights
+    from xkd.plan.jobs import code_of_import, weights_file
+
+    settings, layout = plan.settings(Cell.parse(asked.subject)), plan.layout(asked.results)
+    if settings.weights is None:
+        raise Refused(f"{settings.cell} is trained, not imported; run `xkd train {settings.cell}`")
+    import_weights(
+        settings,
+        data=layout.data(settings.dataset.name),
+        layout=layout,
+        code=code_of_import(settings),
+        file=weights_file(plan, settings),
+        download=plan.config["download"],
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def search(plan: Plan, asked: argparse.Namespace) -> int:
+    """all trials of a cell's search, and the winner on the hold-out split"""
+    from xkd.search import choose
+
+    settings = plan.settings(Cell.parse(asked.subject))
+    if settings.search is None:
+        raise Refused(f"{settings.cell}: no option of '{settings.method.name}' is searched")
+    for _, trial in settings.search.trials:
+        if status := _train(plan.settings(trial), plan, asked):
+            return status
+    choose(settings, plan.layout(asked.results))
+    return 0
+
+
+def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int:
+    from xkd.engine.cell import train_cell
+    from xkd.engine.options import EngineOptions
+    from xkd.plan.jobs import code_of_training
+
+    if settings.weights:
+        raise Refused(
+            f"{settings.cell} comes from a file; run `xkd import_weights {settings.cell}`"
+        )
+    layout = plan.layout(asked.results)
+    if settings.teacher:
+        for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
+            _trained(settings.teacher.cell.run(seed), plan, asked)
+    status = train_cell(
+        settings,
+        data=layout.data(settings.dataset.name),
+        layout=layout,
+        code=code_of_training(settings),
+        table=asked.table,
+        options=EngineOptions.of(
+            {**plan.config["engine"], "threads": asked.threads, "device": asked.device}
+        ),
+    )
+    if status:  # a second signal, while Python ends, must not make another status of it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return status
+
+
+def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
+    """Settings of a run that is to be used. Raises Refused if it was trained with others."""
+    from xkd.records.cards import require_settings
+    from xkd.search import decided
+
+    layout = plan.layout(asked.results)
+    settings = plan.settings(run.cell)
+    require_settings(layout.run(run), decided(settings, layout))
+    return settings
+
+
+def tabulate_teacher(plan: Plan, asked: argparse.Namespace) -> None:
+    """a frozen teacher's logits for every augmented view, on x or on x*"""
+    from xkd.engine.table import tabulate
+
+    run = Run.parse(asked.subject)
+    tabulate(
+        _trained(run, plan, asked),
+        run,
+        plan.layout(asked.results),
+        Reinforcement.parse(asked.reinforcement),
+        asked.out,
+        threads=asked.threads,
+        device=asked.device,
+    )
+
+
+def analyse(plan: Plan, asked: argparse.Namespace) -> None:
+    """an analysis of a trained network, such as responses, clusters or explanations"""
+    from xkd.analyses.base import Request, carry_out
+
+    run = Run.parse(asked.run)
+    carry_out(
+        Request(
+            asked.subject,
+            run,
+            _trained(run, plan, asked),
+            plan.layout(asked.results),
+            plan.analysis(asked.subject, run.cell),
+            asked.threads,
+            asked.device,
+        )
+    )
+
+
+def bench(plan: Plan, asked: argparse.Namespace) -> int:
+    """how fast the engine is, beside loops written the way the field writes them"""
+    from xkd import bench
+
+    return bench.run(asked.device, asked.rows, asked.quick, asked.results / "bench")
