@@ -116,7 +116,7 @@ def test_the_square_is_grey_where_it_covers_and_leaves_the_rest():
 def test_strong_views_of_grey_images_stay_grey_images():
     torch.manual_seed(0)
     images = torch.randint(256, (50, 1, 8, 8)).float()
-    found = strong.strong_views(images)
+    found = strong.StrongViews()(images)
     assert found.shape == images.shape
     assert torch.equal(found, found.round())
 
@@ -134,8 +134,8 @@ def test_every_operation_is_drawn_and_views_differ_every_time():
 
     strong.transformed = count
     try:
-        images = as_tensor(pictures(100))
-        one, other = strong.strong_views(images), strong.strong_views(images)
+        images, views = as_tensor(pictures(100)), strong.StrongViews()
+        one, other = views(images), views(images)
     finally:
         strong.transformed = original
     assert (seen > 5).all()
@@ -154,5 +154,6 @@ def test_strong_images_are_normalised_views_of_the_images_asked_for(settings, ch
 
 
 def test_strong_views_read_nothing_on_the_host():
+    views = strong.StrongViews()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        strong.strong_views(torch.randint(256, (4, 3, SIZE, SIZE)).float())
+        views(torch.randint(256, (4, 3, SIZE, SIZE)).float())

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xkd.data.strong import strong_views
+from xkd.data.strong import StrongViews
 from xkd.plan.settings import DatasetSettings
 
 
@@ -97,6 +97,7 @@ class Resident:
             inner[:, 1] = inner[:, 0].flip(-2)
         self.labels = labels.to(device, torch.int64)
         self.normalised = Normalisation(settings, device, dtype, channels_last)
+        self.strengthen = StrongViews(device)
         # The window that begins at any pixel of any image, without copying one: [N, P, H, W, C].
         image, _, row, column, channel = self.padded.stride()
         corners = _corners(settings, height + 2 * pad, width + 2 * pad)
@@ -137,7 +138,7 @@ class Resident:
         """
         view = torch.randint(self.views, index.shape, device=index.device)
         pictures = self._bytes(index, view).to(self.normalised.scale.dtype)
-        return self.normalised(strong_views(pictures))
+        return self.normalised(self.strengthen(pictures))
 
     def _bytes(self, index: Tensor, view: Tensor) -> Tensor:
         """Views as they are stored, uint8, [..., C, H, W]."""

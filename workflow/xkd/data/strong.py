@@ -38,21 +38,29 @@ ROUNDS = 2
 LARGEST = 0.5  # side of the square, of the image's
 
 
-def strong_views(images: Tensor) -> Tensor:
+class StrongViews:
     """Strongly augmented images.
 
-    Args:
-        images: [B, channels, S, S], whole numbers from 0 to 255; 3 channels, or 1.
-    Returns: likewise, of the same kind of floating-point number.
+    It keeps the ranges on the device: a captured step can copy nothing from the host.
     """
-    names, device = list(RANGES), images.device
-    lowest, highest = torch.tensor(list(RANGES.values()), device=device).unbind(1)
-    for _ in range(ROUNDS):
-        chosen = torch.randint(len(names), (len(images),), device=device)
-        share = torch.rand(len(images), device=device)
-        magnitude = lowest[chosen] + (highest - lowest)[chosen] * share
-        images = transformed(images, chosen, magnitude)
-    return with_square(images, LARGEST * torch.rand(len(images), device=device))
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        lowest, highest = torch.tensor(list(RANGES.values())).unbind(1)
+        self.lowest, self.span = lowest.to(device), (highest - lowest).to(device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Strong views of images.
+
+        Args:
+            images: [B, channels, S, S], whole numbers from 0 to 255; 3 channels, or 1.
+        Returns: likewise, of the same kind of floating-point number.
+        """
+        count, device = len(images), images.device
+        for _ in range(ROUNDS):
+            chosen = torch.randint(len(RANGES), (count,), device=device)
+            share = torch.rand(count, device=device)
+            images = transformed(images, chosen, self.lowest[chosen] + self.span[chosen] * share)
+        return with_square(images, LARGEST * torch.rand(count, device=device))
 
 
 def transformed(images: Tensor, chosen: Tensor, magnitude: Tensor) -> Tensor:
@@ -85,8 +93,7 @@ def luma(images: Tensor) -> Tensor:
     """Grey values, rounded, [B, 1, S, S]."""
     if images.shape[1] == 1:
         return images
-    weights = images.new_tensor(LUMA)[:, None, None]
-    return ((images * weights).sum(dim=1, keepdim=True) + 0.5).floor()
+    return (sum(w * images[:, c : c + 1] for c, w in enumerate(LUMA)) + 0.5).floor()
 
 
 def mean_luma(images: Tensor) -> Tensor:
@@ -95,10 +102,7 @@ def mean_luma(images: Tensor) -> Tensor:
 
 def smoothed(images: Tensor) -> Tensor:
     """Means weighted (1 1 1, 1 5 1, 1 1 1)/13 around every pixel but those of the border."""
-    kernel = images.new_ones(3, 3)
-    kernel[1, 1] = 5
-    kernel = (kernel / 13).expand(images.shape[1], 1, 3, 3)
-    inner = F.conv2d(images, kernel, groups=images.shape[1])
+    inner = (9 * F.avg_pool2d(images, 3, stride=1) + 4 * images[:, :, 1:-1, 1:-1]) / 13
     result = images.clone()
     result[:, :, 1:-1, 1:-1] = (inner + 0.5).floor()
     return result
@@ -188,6 +192,6 @@ def with_square(images: Tensor, share: Tensor) -> Tensor:
     pixels = torch.arange(size, device=device)
     covered = (pixels >= corner[:, :, None]) & (pixels <= (corner + side)[:, :, None])
     square = covered[:, 0, :, None] & covered[:, 1, None, :]  # [B, S, S]
-    grey = images.new_tensor(GREY)[:, None, None]
-    grey = luma(grey[None])[0] if images.shape[1] == 1 else grey
+    grey = torch.cat([images.new_full((1, 1, 1, 1), value) for value in GREY], dim=1)
+    grey = luma(grey) if images.shape[1] == 1 else grey
     return torch.where(square[:, None], grey, images)
