@@ -11,7 +11,7 @@ from small_project import ROOT, Project
 
 def readme() -> tuple[str, list[str]]:
     """The profile that the README's five steps have a user write, and the command they type."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     steps = text.partition("## From a laptop to a cluster in five steps")[2].partition("\n## ")[0]
     profile, command = re.findall(r"```(?:yaml)?\n(.*?)```", steps, re.DOTALL)
     python, module, snakemake, *arguments = shlex.split(command)
