@@ -116,6 +116,10 @@ class Layout:
         """Folder of what an analysis leaves about a run."""
         return self.root / "analysis" / name / str(run)
 
+    def analysis_card(self, name: str, run: "Run | str") -> Path:
+        """The file in which an analysis of a run is described; written last."""
+        return self.analysis(name, run) / "analysis.json"
+
     def item(self, kind: str, name: str) -> dict[str, str]:
         """Files of a table or figure, by form."""
         forms = ("csv", "md", "tex", "html") if kind == "tables" else ("csv", "pdf", "png")

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from xkd.errors import Refused
+from xkd.plan.declarations import declaration
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell, Run
 from xkd.plan.settings import CellSettings, Reinforcement
@@ -124,15 +125,22 @@ def analyse(plan: Plan, asked: argparse.Namespace) -> None:
     from xkd.analyses.base import Request, carry_out
 
     run = Run.parse(asked.run)
+    options = plan.analysis(asked.subject, run.cell)
+    reads = declaration("analyses", asked.subject)["READS"]
     carry_out(
         Request(
             asked.subject,
             run,
             _trained(run, plan, asked),
             plan.layout(asked.results),
-            plan.analysis(asked.subject, run.cell),
+            options,
             asked.threads,
             asked.device,
+            {
+                name: plan.analysis(name, run.cell)
+                for name in reads
+                if name not in ("data", "weights")
+            },
         )
     )
 
