@@ -9,9 +9,9 @@ from xkd import methods
 from xkd.bench import operations, peers, synthetic, whole_cells
 from xkd.bench.measuring import PEER, Build, Effort, Figure, Target, compare, in_sessions
 from xkd.bench.sides import convolutions, engine, gathered, loaded, naive, products, ready
-from xkd.bench.synthetic import ATTENTIVE8, MLP, ORACLE, RESNET8, RESNET20, BenchCells
+from xkd.bench.synthetic import MLP, ORACLE, RESNET8, RESNET20, BenchCells
 from xkd.engine.runtime import has_compiler
-from xkd.plan.settings import CellSettings, NetworkSettings
+from xkd.plan.settings import NetworkSettings
 
 HOW = (
     "Synthetic images in batches of 128 on CIFAR (64 for teachers' tables) and 16 on MNIST; one "
@@ -137,33 +137,23 @@ def every_method(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, 
     effort = replace(cells.scale.effort, seconds=cells.scale.effort.seconds / 5, sessions=1)
     figures = {}
     for name, target in targets.items():
-        settings, stage = method_line(cells, name)
+        uses, stage, options = METHODS[name]
         sides = {
             PEER: engine(cells, cells.settings("ce")),
-            name: engine(cells, settings, stage=stage),
+            name: engine(cells, cells.settings(uses, **options), stage=stage),
         }
         figures |= decide(effort, {name: target}, sides)
     return figures
-
-
-def method_line(cells: BenchCells, name: str) -> tuple[CellSettings, int]:
-    """The cell of a line of `METHODS`, and the stage of it that is timed."""
-    uses, stage, options = METHODS[name]
-    return cells.settings(uses, STUDENTS.get(uses, RESNET8), **options), stage
 
 
 # ------------------------------------------------------------------------------------------ rows
 
 #: Name -> file of the method, stage, options: for every kind of step that there is.
 METHODS: dict[str, tuple[str, int, dict[str, str]]] = {
-    **{
-        name: (name, 0, {})
-        for name in methods.known()
-        if name not in ("ce", "attentive", "fsp", "hint", "le")
-    },
+    **{name: (name, 0, {}) for name in methods.known() if name not in ("ce", "fsp", "hint", "le")},
     **{
         f"{name}, {stage} stage": (name, position, {})
-        for name in ("attentive", "fsp", "hint")
+        for name in ("fsp", "hint")
         for position, stage in enumerate(("first", "second"))
     },
     **{
@@ -171,9 +161,6 @@ METHODS: dict[str, tuple[str, int, dict[str, str]]] = {
         for explanation in ("gradcam", "gradcam_last_conv", "grad", "grad_input", "guided_bp")
     },
 }
-
-#: Networks of methods that take no ResNet-8.
-STUDENTS = {"attentive": ATTENTIVE8}
 
 ROWS = {
     "batch": Row(

@@ -36,7 +36,6 @@ CIFAR10 = DatasetSettings(
 MNIST = DatasetSettings("mnist", "mnist", 10, 1, 28, (0.1307,), (0.3081,))
 RESNET8 = NetworkSettings("resnet8", "resnet", {"depth": 8})
 RESNET20 = NetworkSettings("resnet20", "resnet", {"depth": 20})
-ATTENTIVE8 = NetworkSettings("attentive8", "attentive", {"depth": 8})
 MLP = NetworkSettings("mlp1024", "mlp", {"hidden": [1024, 1024]})
 # Rates are low: labels are random, and nothing shall diverge. They do not change the time.
 LE_RESNET = Recipe("le_resnet", epochs=2, batch=128, lr=0.01, weight_decay=1e-4)
