@@ -46,7 +46,7 @@ def import_weights(
     torch.set_num_threads(threads)
     run = Run(settings.cell, settings.seeds[0])
     folder = layout.run(run)
-    with locked(layout.cell(settings.cell) / ".resume" / "lock", f"cell {settings.cell}"):
+    with locked(layout.lock(settings.cell), f"cell {settings.cell}"):
         found = obtain(file, settings.weights, download)
         fingerprint = outputs.fingerprint(settings, code, data_digest(data), found, "float32")
         network = networks.build(settings.network, settings.dataset)

@@ -237,6 +237,11 @@ class ResNet(Network):
         embedding = features[-1].mean((2, 3))
         return Output(self.fc(embedding), features, embedding, blocks, last_conv, sums)
 
+    def share_trunk(self, other: "ResNet") -> None:
+        """Takes over another network's modules up to F1, in place of its own."""
+        for name in ("conv1", "bn1", self.stages[0]):
+            self.add_module(name, other.get_submodule(name))
+
     def _stage(self, name: str, before: Trunk, preactivations: bool) -> Trunk:
         stage, x, outputs = self.get_submodule(name), before.features[-1], []
         for position, block in enumerate(stage, start=1):

@@ -25,7 +25,7 @@ from xkd.plan.settings import (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Plan:
     """Everything that a config asks for at its scale. Raises Refused for names that do not fit."""
 

@@ -76,6 +76,16 @@ def similarities(files: str | Path | Iterable[str | Path], labels: Labels) -> li
     return panels
 
 
+def split_pairs(panel: Similarity) -> tuple[NDArray, NDArray]:
+    """Similarities of the named pairs of classes, and of all the others."""
+    names = panel.class_names
+    named = {frozenset(map(names.index, pair)) for pair in panel.pairs}
+    rows, columns = np.triu_indices(len(names), 1)
+    chosen = np.array([{int(i), int(j)} in named for i, j in zip(rows, columns, strict=True)], bool)
+    similarity = panel.similarity[rows, columns]
+    return similarity[chosen], similarity[~chosen]
+
+
 def embeddings(file: str | Path) -> Embeddings:
     """Raises Refused when no reinforcement was embedded."""
     content = _load(Path(file), ("labels", "class_names", "split"))
