@@ -1,6 +1,6 @@
 """Cross-checks of a config, beyond its schema: names exist, values fit. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,11 @@ def _check_analysis(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> 
     declared = declaration("analyses", name)
     for analysis in set(declared["READS"]) - {"data", "weights"}:
         resolver.known("analysis", analysis, resolver.config["analyses"], "analyses", name)
+    values = {option: list(_leaves(value)) for option, value in entry.items()}
+    first = {option: leaves[0] for option, leaves in values.items()}
+    for option, leaves in values.items():
+        for leaf in leaves:
+            resolver.fill({**first, option: leaf}, declared["OPTIONS"], "analyses", name)
     for option, schema in declared["OPTIONS"].items():
         value = entry.get(option)
         if value is None or isinstance(value, Mapping):  # missing, or different for each cell
@@ -119,6 +124,16 @@ def _check_recipe(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> No
         )
     if entry.get("nesterov") and entry.get("momentum") == 0:
         raise Refused(f"{where}.nesterov: found true, expected false where momentum is 0")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values that a lookup may come to; a plain value comes to itself."""
+    if isinstance(value, Mapping) and "by" in value and len(value) > 1:
+        for key, item in value.items():
+            if key != "by":
+                yield from _leaves(item)
+    else:
+        yield value
 
 
 def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int) -> None:
@@ -240,21 +255,35 @@ def _check_options(settings: CellSettings, where: str) -> None:
 
 def _check_needs(settings: CellSettings, package: str, value: str, where: str) -> None:
     """Refuse a file of a package that asks for more than the student's network has."""
-    network, registry = settings.network, registered(package)
+    registry = registered(package)
+    if need := _missing(settings.network, registry[value]):
+        anywhere = [name for name, needs in registry.items() if not needs]
+        raise Refused(
+            f"{where}: '{value}' {need}; choose another network, or one of "
+            f"{', '.join(sorted(anywhere))}"
+        )
+
+
+def _missing(network: NetworkSettings, needs: Iterable[str]) -> str:
+    """What a network lacks of these properties, in words; empty if nothing."""
     offered = declaration("networks", network.family)
-    anywhere = [name for name, needs in registry.items() if not needs]
-    for need in registry[value]:
+    for need in needs:
         if not offered[need.upper()]:
-            raise Refused(
-                f"{where}: '{value}' needs a network with a {need.replace('_', ' ')}, and "
-                f"'{network.name}' of family '{network.family}' has none; choose another network, "
-                f"or one of {', '.join(sorted(anywhere))}"
+            return (
+                f"needs a network with a {need.replace('_', ' ')}, and '{network.name}' of family "
+                f"'{network.family}' has none"
             )
+    return ""
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
     """Refuse a method that sets what the network does not have, such as a dropout rate."""
-    asked = declaration("methods", settings.method.uses)["NETWORK"]
+    declared = declaration("methods", settings.method.uses)
+    if need := _missing(settings.network, declared["NEEDS"]):
+        raise Refused(
+            f"{where}: method '{settings.method.name}' {need}; choose another network or method"
+        )
+    asked = declared["NETWORK"]
     offered = declaration("networks", settings.network.family)["OPTIONS"]
     if missing := sorted(asked.keys() - offered.keys()):
         raise Refused(

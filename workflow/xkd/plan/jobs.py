@@ -26,17 +26,22 @@ def code_of_data(dataset: DatasetSettings) -> str:
 
 def code_of_training(settings: CellSettings) -> str:
     """Of a cell's weights: the engine, this method, these networks; no other method."""
-    return fingerprint(
-        "xkd.engine.cell",
-        f"xkd.methods.{settings.method.uses}",
-        *_explanations(settings.method.options),
-        *_families(settings),
-    )
+    return fingerprint(*modules_of(settings))
 
 
 def code_of_import(settings: CellSettings) -> str:
     """Of what is made of weights from elsewhere."""
-    return fingerprint("xkd.engine.import_weights", *_families(settings))
+    return fingerprint(*modules_of(settings))
+
+
+def modules_of(settings: CellSettings) -> list[str]:
+    """Modules that a cell's weights depend on, and through their imports on others."""
+    families = sorted(_families(settings))
+    if settings.weights:
+        return ["xkd.engine.import_weights", *families]
+    explanations = sorted(_explanations(settings.method.options))
+    method = f"xkd.methods.{settings.method.uses}"
+    return ["xkd.engine.cell", method, *explanations, *families]
 
 
 def code_of_search(settings: CellSettings) -> str:
@@ -149,9 +154,24 @@ def analysis_outputs(name: str, run: Run | str, layout: Layout) -> dict[str, str
     return {key: str(folder / file) for key, file in outputs.items()}
 
 
+def analyses_of(item: Item) -> list[str]:
+    """Analyses that an item rests on, each after those that it reads."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for read in declarations.declaration("analyses", name)["READS"]:
+            if read not in ("data", "weights"):
+                add(read)
+        found[name] = None
+
+    for name in item.needs:
+        add(name)
+    return list(found)
+
+
 def analysis_card(name: str, run: Run | str, layout: Layout) -> str:
     """The file in which an analysis of a run is described; written last."""
-    return str(layout.analysis(name, run) / "analysis.json")
+    return str(layout.analysis_card(name, run))
 
 
 def analysis_inputs(name: str, run: Run, layout: Layout) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def load(
             raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise Refused(
-            f"{path} is missing; restore workflow/published from the repository"
+            f"{path} is missing; restore it from the paper's folder in the repository"
         ) from None
     if list(raw.columns) != COLUMNS:
         raise Refused(

@@ -129,17 +129,19 @@ def with_plain_teachers(runs: pd.DataFrame) -> pd.DataFrame:
 def search_notes(
     files: str | Path | Iterable[str | Path] | None, labels: Mapping[str, Mapping[str, str]]
 ) -> list[str]:
-    """What each search tried and chose, from `search.json`; no test image had a part in it (A3)."""
+    """What each search tried, scored and chose, from `search.json`; without any test image (A3)."""
     notes = []
     for file in paths(files):
         found = read_json(file)
         cell = Cell.parse(found["cell"])
         method = labels["methods"].get(cell.method, cell.method)
         network = labels["networks"].get(cell.network, cell.network)
-        values = ", ".join(f"{score['value']:g}" for score in found["scores"])
+        values = ", ".join(
+            f"{score['value']:g} ({100 * score['top1']:.2f} %)" for score in found["scores"]
+        )
         notes.append(
             f"Searched on held-out training images: {network}, {method}, {found['option']} = "
-            f"{found['winner']:g} of {{{values}}}."
+            f"{found['winner']:g}; accuracies there: {values}."
         )
     return notes
 
