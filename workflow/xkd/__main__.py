@@ -4,9 +4,16 @@ Parses, calls and reports refusals. The verbs are in `xkd.verbs`, everything els
 that they call, imported on demand.
 """
 
+import sys
+
+if __name__ == "__main__":  # before anything is imported that takes time
+    from xkd.warm import handed_over
+
+    if (status := handed_over()) is not None:
+        sys.exit(status)
+
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +25,10 @@ from xkd.plan import config
 from xkd.plan.grid import Plan
 from xkd.verbs import VERBS
 
-FROZEN = config.exported() or "config.yaml"  # the rules' jobs read the frozen config
-
 
 def parser() -> argparse.ArgumentParser:
-    """The command line, verb by verb."""
+    """The command line, verb by verb. Jobs of the rules read the frozen config."""
+    frozen = config.exported() or config.CONFIG
     top = argparse.ArgumentParser(prog="xkd", description=__doc__.splitlines()[0])
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
@@ -36,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
             line.add_argument("--device", default="auto", help="auto, cpu or cuda")
         for name, settings in verb.options.items():
             line.add_argument(name, **settings)
-        line.add_argument("--config", default=FROZEN, help="config.yaml, or a frozen config")
+        line.add_argument("--config", default=frozen, help="config.yaml, or a frozen config")
         line.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
         line.add_argument("--results", type=Path, default=Path("results"))
     return top

@@ -183,11 +183,13 @@ class Training:
             accuracy: on the scored images, where a backend knows it already.
 
         Raises: Diverged, with step and learning rate, if the loss of any step was not finite; the
-            history then ends with the epoch before.
+            history then ends with the epoch before; or if the method says that the epoch failed.
         """
         current = self.current
         record = {"epoch": current.epoch, "stage": current.name, "lr": current.lr}
         record |= self.summary()
+        if reason := self.method.failure(current.name, record):
+            raise Diverged(f"seed {self.seed}: {reason}, at epoch {current.epoch}")
         record[f"{self.cell_data.score.name}_top1"] = self.score() if accuracy is None else accuracy
         self.history.append(record)
         self.seconds.append(self._spent + time.monotonic() - self._began)

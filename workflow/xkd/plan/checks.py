@@ -277,13 +277,20 @@ def _missing(network: NetworkSettings, needs: Iterable[str]) -> str:
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
-    """Refuse a method that sets what the network does not have, such as a dropout rate."""
+    """Refuse a method whose network must be another, or have what it sets, such as dropout."""
     declared = declaration("methods", settings.method.uses)
     if need := _missing(settings.network, declared["NEEDS"]):
         raise Refused(
             f"{where}: method '{settings.method.name}' {need}; choose another network or method"
         )
     asked = declared["NETWORK"]
+    family = declared["FAMILY"]
+    if family and settings.network.family != family:
+        raise Refused(
+            f"{where}: method '{settings.method.name}' trains networks of family '{family}', and "
+            f"'{settings.network.name}' is of family '{settings.network.family}'; choose another "
+            "network or method"
+        )
     offered = declaration("networks", settings.network.family)["OPTIONS"]
     if missing := sorted(asked.keys() - offered.keys()):
         raise Refused(

@@ -27,6 +27,10 @@ IMAGES: Mapping[str, tuple[int, int]] = {
     "cifar100": (50_000, 10_000),
     "tiny_imagenet": (100_000, 10_000),
     "imagenet_folder": (1_300_000, 50_000),
+    "located_digits": (6_000, 300),
+    "cub200": (5_994, 5_794),
+    "stanford_cars": (8_144, 8_041),
+    "fgvc_aircraft": (6_667, 3_333),
 }
 #: Residual blocks per stage of the ImageNet ResNets.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -282,6 +286,7 @@ def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float
 
 def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Width and number of 3x3 convolutions of the stages; every stage halves the maps."""
+    family = options.get("trunk", family)  # what is built around a trunk adds little to it
     if family == "resnet":
         per_stage = (options["depth"] - 2) // 3
         return [(width, per_stage) for width in options.get("widths", WIDTHS)]
