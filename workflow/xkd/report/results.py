@@ -88,6 +88,7 @@ def read_responses(
             who = {"dataset": run.cell.dataset, "network": run.cell.network, "seed": run.seed}
             who |= {"method": run.cell.method, "teacher": None}
             who["differs"] = str(run.cell) in differing
+            who["classes"] = len(content.get("class_names", ())) or None
             for key, answer in content["reinforcements"].items():
                 what = {"reinforcement": key, "kind": answer["kind"], "gamma": answer["gamma"]}
                 for split in ("test", "train"):
