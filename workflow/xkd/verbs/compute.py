@@ -7,7 +7,7 @@ from pathlib import Path
 from xkd.errors import Refused
 from xkd.plan.declarations import declaration
 from xkd.plan.grid import Plan
-from xkd.plan.runs import Cell, Run
+from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings, Reinforcement
 
 
@@ -78,6 +78,7 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
             f"{settings.cell} comes from a file; run `xkd import_weights {settings.cell}`"
         )
     layout = plan.layout(asked.results)
+    _require_data(settings, layout)
     code.keep(layout, *modules_of(settings))
     if settings.teacher:
         for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
@@ -97,6 +98,13 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     return status
 
 
+def _require_data(settings: CellSettings, layout: Layout) -> None:
+    """Refuse to begin without the prepared data set."""
+    if not (layout.data(settings.dataset.name) / "manifest.json").exists():
+        name = settings.dataset.name
+        raise Refused(f"data set '{name}' is not prepared; run `xkd prepare {name}` first")
+
+
 def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
     """Settings of a run that is to be used. Raises Refused if it was trained with others."""
     from xkd.records.cards import require_settings
@@ -104,6 +112,9 @@ def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
 
     layout = plan.layout(asked.results)
     settings = plan.settings(run.cell)
+    if not (layout.run(run) / "run.yaml").exists():
+        verb = "import_weights" if settings.weights else "train"
+        raise Refused(f"{run} is not there yet; run `xkd {verb} {run.cell}` first")
     require_settings(layout.run(run), decided(settings, layout))
     return settings
 
