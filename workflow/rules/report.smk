@@ -1,4 +1,4 @@
-"""One rule per item, named after it, so that `snakemake le_table6` draws just that one."""
+"""One rule per item, named after it, so that `snakemake ITEM` draws just that one."""
 
 for item in PLAN.items.values():
 
