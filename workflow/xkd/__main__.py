@@ -4,9 +4,16 @@ Parses, calls and reports refusals. The verbs are in `xkd.verbs`, everything els
 that they call, imported on demand.
 """
 
+import sys
+
+if __name__ == "__main__":  # before anything is imported that takes time
+    from xkd.warm import handed_over
+
+    if (status := handed_over()) is not None:
+        sys.exit(status)
+
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +26,6 @@ from xkd.inspection.target import scale_of
 from xkd.plan import config
 from xkd.plan.grid import Plan
 from xkd.verbs import VERBS
-
-FROZEN = config.exported() or "config.yaml"  # the rules' jobs read the frozen config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,8 +69,9 @@ class Version(argparse.Action):
 
 def _add_config(line: argparse.ArgumentParser) -> None:
     """Options that say what the config is, as Snakemake has them where it has such."""
+    frozen = config.exported() or config.CONFIG  # jobs of the rules read the frozen config
     line.add_argument(
-        "--config", default=FROZEN, metavar="FILE", help="config.yaml, or a frozen config"
+        "--config", default=frozen, metavar="FILE", help="config.yaml, or a frozen config"
     )
     line.add_argument(
         "--configfile",
