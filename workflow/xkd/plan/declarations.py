@@ -21,6 +21,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "WEIGHTS": {},
         "TEACHER": (),
         "REINFORCES": False,
+        "STRONG_VIEW": False,
         "WHOLE_BATCH": False,
         "NEEDS": (),
         "FAMILY": None,
