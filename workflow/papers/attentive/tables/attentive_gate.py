@@ -1,0 +1,3 @@
+"""Gate.
+
+Protocol: none."""
