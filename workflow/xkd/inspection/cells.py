@@ -10,9 +10,11 @@ from xkd.errors import Refused
 from xkd.files import read_json, verify
 from xkd.inspection import origin
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, percent, size, span, sparkline, spread
+from xkd.inspection.text import Description, sparkline
+from xkd.plan import names
 from xkd.plan.runs import Run
 from xkd.records import cards
+from xkd.wording import percent, size, span, spread
 
 VERIFIED = 500e6  # bytes; the digest of a larger file is not computed for a look at it
 
@@ -23,7 +25,7 @@ def describe_cell(target: Target) -> Description:
     Raises: Refused when its manifest is damaged.
     """
     cell, layout = target.cell, target.layout
-    found = Description(f"{origin.title(target.plan, cell)} ({layout.root.name})", str(target.path))
+    found = Description(f"{names.title(target.plan, cell)} ({layout.root.name})", str(target.path))
     manifest = layout.manifest(cell)
     if not manifest.exists():
         found.add("state", "not there yet")
@@ -33,7 +35,9 @@ def describe_cell(target: Target) -> Description:
     content = read_manifest(manifest)
     runs = {int(seed): run for seed, run in content["runs"].items()}
     seeds = sorted(runs)
-    found.add("cell", f"{len(seeds)} of its seeds are complete; {content['parameters']:,} parameters")
+    found.add(
+        "cell", f"{len(seeds)} of its seeds are complete; {content['parameters']:,} parameters"
+    )
     found.add("accuracy", accuracy(runs))
     cards_of = {seed: cards.read(layout.run(Run(cell, seed))) for seed in seeds}
     histories = {seed: _history_if_any(layout.run(Run(cell, seed))) for seed in seeds}
@@ -54,11 +58,8 @@ def describe_run(target: Target) -> Description:
     """
     run, folder = target.run, target.layout.run(target.run)
     card = cards.read(folder)
-    for name, expected in card["files"].items():
-        path = folder / name
-        if not path.exists() or path.stat().st_size < VERIFIED:
-            verify(path, expected, folder / "run.yaml")
-    title = f"{origin.title(target.plan, run.cell)} · seed {run.seed} ({target.layout.root.name})"
+    verify_files(folder, card)
+    title = f"{names.title(target.plan, run.cell)} · seed {run.seed} ({target.layout.root.name})"
     found = Description(title, str(target.path))
     add_metrics(found, read_json(folder / "metrics.json"))
     if history := _history_if_any(folder):
@@ -71,6 +72,17 @@ def describe_run(target: Target) -> Description:
     files = [f"{name}  {size((folder / name).stat().st_size)}" for name in card["files"]]
     found.add("files", files)
     return found
+
+
+def verify_files(folder: Path, card: Mapping[str, Any]) -> None:
+    """See that the files of a run are as its card says; the largest only by being there.
+
+    Raises: Refused for the first that is not.
+    """
+    for name, expected in card["files"].items():
+        path = folder / name
+        if not path.exists() or path.stat().st_size < VERIFIED:
+            verify(path, str(expected), folder / "run.yaml")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -121,8 +133,8 @@ def add_metrics(found: Description, metrics: Mapping[str, Any]) -> None:
     text = f"{percent(metrics['top1'])} % on {metrics.get('split', 'test')} images"
     if "best_top1" in metrics:
         text += (
-            f", last of {metrics['epochs']} epochs; best {percent(metrics['best_top1'])} % at epoch "
-            f"{metrics['best_epoch']}; training {percent(metrics['train_top1'])} %"
+            f", last of {metrics['epochs']} epochs; best {percent(metrics['best_top1'])} % "
+            f"at epoch {metrics['best_epoch']}; training {percent(metrics['train_top1'])} %"
         )
     found.add("accuracy", text)
     found.add(
@@ -141,9 +153,7 @@ def add_curves(found: Description, history: list[dict[str, float | str]]) -> Non
             continue
         finite = [value for value in values if math.isfinite(value)]
         if finite:
-            rows.append(
-                f"{name:18} {sparkline(values)}  {finite[0]:.4g} → {finite[-1]:.4g}"
-            )
+            rows.append(f"{name:18} {sparkline(values)}  {finite[0]:.4g} → {finite[-1]:.4g}")
     found.add("curves", rows)
     stages = dict.fromkeys(str(record["stage"]) for record in history if record.get("stage"))
     if len(stages) > 1:
@@ -153,7 +163,9 @@ def add_curves(found: Description, history: list[dict[str, float | str]]) -> Non
 def add_circumstances(found: Description, card: Mapping[str, Any]) -> None:
     """The facts `code` and `trained`: commit, versions, machine, date, duration."""
     versions = card.get("versions", {})
-    shown = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch") if name in versions)
+    shown = ", ".join(
+        f"{name} {versions[name]}" for name in ("python", "torch") if name in versions
+    )
     code = card["fingerprint"].partition("-")[0]
     found.add("code", f"{code}, commit {card.get('commit', 'unknown')}, {shown}")
     engine, seconds = card.get("engine", {}), card.get("seconds")
@@ -183,7 +195,9 @@ def accuracy(runs: Mapping[int, Mapping[str, Any]]) -> str:
 def _curves(histories: Mapping[int, list[dict[str, float | str]]]) -> list[str]:
     rows = []
     for seed, history in histories.items():
-        column = next((c for c in ("test_top1", "holdout_top1") if history and c in history[0]), None)
+        column = next(
+            (c for c in ("test_top1", "holdout_top1") if history and c in history[0]), None
+        )
         if column:
             values = [float(record[column]) for record in history]
             ends = f"{percent(values[0], 1)} → {percent(values[-1], 1)} %"
@@ -196,7 +210,11 @@ def _seed_rows(target, runs, cards_of, histories):
     yield "seed   last   best      time  commit        state"
     for seed in sorted(runs):
         metrics, card = runs[seed]["metrics"], cards_of[seed]
-        best = f"{percent(metrics['best_top1'], 1)} e{metrics['best_epoch']}" if histories[seed] else "-"
+        best = (
+            f"{percent(metrics['best_top1'], 1)} e{metrics['best_epoch']}"
+            if histories[seed]
+            else "-"
+        )
         seconds = f"{card['seconds']:.1f} s" if "seconds" in card else "-"
         yield (
             f"{seed:4}  {percent(metrics['top1'], 1):>5}  {best:>8}  {seconds:>8}  "

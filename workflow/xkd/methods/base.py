@@ -146,6 +146,9 @@ class BaseMethod(nn.Module):
     #: Its result depends on which images share a batch, or on a bank of all images, beyond batch
     #: norm: several processes, each with a part of every batch, would train something else.
     WHOLE_BATCH: ClassVar[bool] = False
+    #: Properties that the student's network must have, such as ("pooled_head",): a mean over the
+    #: positions of its last map, in front of the classifier.
+    NEEDS: ClassVar[tuple[str, ...]] = ()
     #: Family of networks that its student must be of; None where any will do.
     FAMILY: ClassVar[str | None] = None
     #: Option of the student's network, such as a dropout rate -> the option of the method it takes.

@@ -22,6 +22,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "TEACHER": (),
         "REINFORCES": False,
         "WHOLE_BATCH": False,
+        "NEEDS": (),
         "FAMILY": None,
         "NETWORK": {},
     },
