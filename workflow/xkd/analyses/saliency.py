@@ -5,7 +5,7 @@ images; insertion and deletion are measured on the target. Everything goes to
 
     saliency.csv      one row per explanation: means over images
     saliency.npz      per image and explanation: scores and curves; some maps to look at
-    agreement.json    how often the surrogate predicts what the target predicts
+    agreement.json    how often the surrogate predicts what the target predicts; counts, parameters
 """
 
 import csv
@@ -270,7 +270,8 @@ def _agreement(surrogate: Surrogate, seed: int) -> dict[str, Any]:
         return float(torch.cat(parts).double().mean())
 
     return {
-        "images": len(split.labels),
+        "classes": len(surrogate.trained.data.class_names),
+        "counts": surrogate.trained.data.manifest["counts"],
         **{key: share(parts) for key, parts in right.items()},
         **{key: share(parts) for key, parts in same.items()},
         "levels": [share(list(level)) for level in zip(*levels, strict=True)],

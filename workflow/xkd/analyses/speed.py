@@ -24,12 +24,13 @@ from xkd.explain import Subject, of_class
 from xkd.explain.gradcam import map_of
 from xkd.explain.last_level import map_of_level
 from xkd.files import write_text
+from xkd.plan.declarations import declaration
 
 READS = ("weights", "data")
 OUTPUTS = {"speed": "speed.csv"}
 OPTIONS = {
     "explanations": {
-        "description": "explanations that ask the network many times",
+        "description": "timed beside those that are always timed",
         "type": "array",
         "uniqueItems": True,
         "items": {"type": "string"},
@@ -123,9 +124,9 @@ def _entries(request: Request, surrogate: Surrogate) -> list[Entry]:
         output = target(image)
         return map_of(target, output, output.logits.argmax(1), image.shape[2:])
 
-    def many(name: str) -> Entry:
-        own = own_options(request, name)
-        return Entry(name, lambda x: of_class(subject, x, predicted(x), name, **own), slow=True)
+    def other(name: str) -> Entry:
+        own, slow = own_options(request, name), declaration("explain", name)["MANY"]
+        return Entry(name, lambda x: of_class(subject, x, predicted(x), name, **own), slow)
 
     return [
         Entry("inference", predicted),
@@ -134,7 +135,7 @@ def _entries(request: Request, surrogate: Surrogate) -> list[Entry]:
         Entry("explanation_net_of_target", explain_target),
         Entry("last_level", last_level),
         Entry("gradcam", gradcam),
-        *map(many, request.options["explanations"]),
+        *map(other, request.options["explanations"]),
     ]
 
 

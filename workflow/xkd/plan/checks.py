@@ -18,6 +18,7 @@ CLAIMS = {
     "rises": ("to",),
     "grows": ("with",),
     "within": (),
+    "maps": ("measure", "better", "paired"),
 }
 
 

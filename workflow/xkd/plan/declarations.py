@@ -35,6 +35,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "ONE_CLASS": False,
         "SUBJECT": (),
         "CONTROL": False,
+        "MANY": False,
     },
     "analyses": {"READS": (), "OUTPUTS": {}, "OPTIONS": {}, "COST": {}},
     "data/sources": {},

@@ -1,3 +1,0 @@
-"""Gate.
-
-Protocol: none."""
