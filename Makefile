@@ -16,7 +16,7 @@ help: ## this list
 slurm: .venv-slurm/.installed ## the same environment with Snakemake's SLURM plugin, in .venv-slurm
 
 demo: $(BIN)/.installed ## every table and figure on handwritten digits, and the report
-	@$(SNAKEMAKE) --quiet rules
+	@$(SNAKEMAKE) --quiet rules host
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@$(BIN)/python -m xkd where
 

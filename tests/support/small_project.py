@@ -179,7 +179,7 @@ def make_small(folder: Path) -> None:
         "responses": {"gradient": [0, 0.2, 0.5]},
         "clusters": {"points": 100, "embedding_seeds": 1, "gammas": [0, 0.5]},
     }
-    config |= {"papers": ["le", "oracle"], "seeds": [0, 1], "scales": {"demo": demo}}
+    config |= {"papers": ["le", "oracle"], "seeds": [0, 1], "scales": {"paper": {}, "demo": demo}}
     config["engine"]["teacher"] = "table"
     for name, path in files.items():
         path.write_text(yaml.safe_dump(content[name], sort_keys=False, allow_unicode=True))

@@ -29,10 +29,7 @@ def status(plan: Plan, asked: argparse.Namespace) -> None:
 
 
 def where(plan: Plan, asked: argparse.Namespace) -> None:
-    """say where tables, figures and the report are"""
-    root = plan.layout(asked.results).root
-    for kind in ("tables", "figures"):
-        count = sum(item.kind == kind for item in plan.items.values())
-        print(f"{kind:8} {root / kind}/  ({count})")
-    if (report := root / "report.html").exists():
-        print(f"report   {report}")
+    """where tables, figures and the report are, and what became of the papers' claims"""
+    from xkd.monitor.outcome import outcome
+
+    print("\n".join(outcome(plan, plan.layout(asked.results))))
