@@ -269,9 +269,10 @@ def _agreement(surrogate: Surrogate, seed: int) -> dict[str, Any]:
     def share(parts: list[Tensor]) -> float:
         return float(torch.cat(parts).double().mean())
 
+    data = surrogate.trained.data
     return {
-        "classes": len(surrogate.trained.data.class_names),
-        "counts": surrogate.trained.data.manifest["counts"],
+        "classes": len(data.class_names),
+        "counts": {kind: len(data.split(kind).labels) for kind in ("train", "test")},
         **{key: share(parts) for key, parts in right.items()},
         **{key: share(parts) for key, parts in same.items()},
         "levels": [share(list(level)) for level in zip(*levels, strict=True)],
