@@ -19,6 +19,7 @@ CLAIMS = {
     "rises": ("to",),
     "grows": ("with",),
     "within": (),
+    "maps": ("measure", "better", "paired"),
 }
 
 

@@ -36,6 +36,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "ONE_CLASS": False,
         "SUBJECT": (),
         "CONTROL": False,
+        "MANY": False,
     },
     "analyses": {"READS": (), "OUTPUTS": {}, "OPTIONS": {}, "COST": {}},
     "data/sources": {},
