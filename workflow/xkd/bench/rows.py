@@ -153,12 +153,20 @@ def every_method(
 
 #: Name -> file of the method, stage, options: for every kind of step that there is.
 METHODS: dict[str, tuple[str, int, dict[str, Any]]] = {
-    **{name: (name, 0, {}) for name in methods.known() if name not in ("ce", "fsp", "hint", "le")},
+    **{
+        name: (name, 0, {})
+        for name in methods.known()
+        if name not in ("ce", "fsp", "hint", "le", "attentive")
+    },
     "kd, standardised": ("kd", 0, {"standardise": True}),
     **{
         f"{name}, {stage} stage": (name, position, {})
         for name in ("fsp", "hint")
         for position, stage in enumerate(("first", "second"))
+    },
+    **{
+        f"attentive, {stage}": ("attentive", position, {})
+        for position, stage in enumerate(("student", "explanation"))
     },
     **{
         f"le, {explanation}": ("le", 0, {"explanation": explanation})

@@ -7,6 +7,7 @@ from typing import Any
 from xkd.errors import Refused, unknown
 from xkd.plan.declarations import declaration, known_modules, registered
 from xkd.plan.items import Files
+from xkd.plan.method_options import check_method_options
 from xkd.plan.papers import ITEMS
 from xkd.plan.resolve import Resolver
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
@@ -18,6 +19,7 @@ CLAIMS = {
     "rises": ("to",),
     "grows": ("with",),
     "within": (),
+    "maps": ("measure", "better", "paired"),
 }
 
 
@@ -35,6 +37,7 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     for name, entry in config["methods"].items():
         resolver.declaration(name)
         _check_lookups(resolver, entry, "methods", name)
+        check_method_options(resolver, name, entry)
         if "published_as" in entry:
             where = ("methods", name, "published_as")
             known("method", entry["published_as"], config["methods"], *where)
