@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xkd.engine.lease import lease_gpu
 from xkd.engine.options import team_size
+from xkd.engine.stopping import leave_at_once
 from xkd.errors import Refused
 from xkd.plan import config
 from xkd.plan.grid import Plan
@@ -44,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 refused (one line says why), 75 stopped by SIGTERM and resumable."""
     asked = parser().parse_args(arguments)
+    if arguments is None:  # this process is ours
+        leave_at_once(asked.verb)
     try:
         plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
         if (team := team_size()) > 1 and asked.verb != "train":

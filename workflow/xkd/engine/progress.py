@@ -102,7 +102,8 @@ class Bars:
         self._drawn: dict[int, float] = {}
 
     def say(self, line: str) -> None:
-        self.bars.console.print(f"{self.cell}: {line}", markup=False, highlight=False)
+        with contextlib.suppress(OSError):  # the terminal was closed
+            self.bars.console.print(f"{self.cell}: {line}", markup=False, highlight=False)
 
     def step(self, seed: int, place: Place) -> None:
         now = time.monotonic()
@@ -123,7 +124,8 @@ class Bars:
         self._draw(seed, place.epoch, place, where, place.images / seconds, scores(record))
 
     def close(self) -> None:
-        self.bars.stop()
+        with contextlib.suppress(OSError):
+            self.bars.stop()
 
     def _draw(
         self,
