@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default --cores $(CORES)
+SNAKEMAKE := $(BIN)/snakemake --workflow-profile profiles/default --cores $(CORES)
 
 .PHONY: help slurm demo paper test test-slow test-slurm test-faults bench lint format envs clean clean-results
 

@@ -195,8 +195,8 @@ def test_every_method_has_a_line_and_every_line_a_stage_of_its_own():
 def test_every_line_of_the_methods_times_the_stage_that_it_names(cells, name):
     uses, stage, chosen = rows.METHODS[name]
     steps = cells.steps(cells.settings(uses, **chosen), stage=stage)
-    assert steps.training.turn.stage == stage
-    weights = steps.training.turn.weights
+    assert steps.training.current.stage == stage
+    weights = steps.training.current.weights
     assert ("kd" in weights) == (name in ("kd", "at", "sad") or name.endswith("second stage"))
 
 
@@ -315,12 +315,12 @@ def test_sides_take_turns_in_changing_order_and_the_first_turn_does_not_count():
 
 def test_a_short_step_is_repeated_within_a_turn():
     asked = []
-    side = SimpleNamespace(per_round=lambda steps: asked.append(steps) or 0.01, close=lambda: None)
+    side = SimpleNamespace(measure=lambda steps: asked.append(steps) or 0.01, close=lambda: None)
     alternate({PEER: side}, Effort(seconds=0.5, rounds=2, per_round=0.1))
     assert asked == [1, 10] + [10] * 5
 
 
-def test_every_sitting_has_processes_of_its_own(tmp_path):
+def test_every_session_has_processes_of_its_own(tmp_path):
     def build():
         (tmp_path / str(os.getpid())).touch()
         return lambda: sum(range(1000))
@@ -424,14 +424,20 @@ def test_the_bench_writes_what_was_asked_for_and_keeps_complete_files(monkeypatc
 
 
 def test_what_the_machine_cannot_tell_is_said_and_left_out(monkeypatch, tmp_path, capsys, cells):
-    monkeypatch.setattr(cells.os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(cells, "proportional_set", lambda process: 0)
+    monkeypatch.setattr(whole_cells.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(whole_cells, "proportional_set", lambda process: 0)
     monkeypatch.setattr(rows, "has_compiler", lambda: False)
     for name in ("five_seeds", "memory", "compiled"):
         assert rows.ROWS[name](cells) == {}
     assert bench.run("cpu", ["memory"], False, tmp_path) == 0
     assert "memory cannot be measured on this machine (5)" in capsys.readouterr().err
     assert json.loads((tmp_path / "cpu-partial.json").read_text())["lines"] == []
+
+
+def test_a_count_of_operations_is_printed_as_it_is():
+    target = Target("captured step", "operations launched", "operations", 60)
+    line = report.Line("launches", "ce", target, Figure(Spread.of([61.0]), 1))
+    assert report.tabular(line) == "| captured step | operations launched | 61 | ≤ 60 | missed |"
 
 
 def test_an_unknown_row_is_refused_before_anything_is_measured(tmp_path):

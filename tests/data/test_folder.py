@@ -1,6 +1,8 @@
 """Training pictures that stay in their files."""
 
+import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,7 @@ SETTINGS = DatasetSettings(
 TINY = NetworkSettings(
     "resnet8", "resnet", {"depth": 8, "widths": [4, 4, 4], "shortcut": "B", "dropout": 0}
 )
+CELL = Cell("imagenet", "resnet8", "ce")
 
 
 def photograph(path: Path, seed: int, mode: str = "RGB") -> None:
@@ -55,7 +58,8 @@ def root(tmp_path) -> Path:
 def opened(root: Path, workers: int = 0) -> Folder:
     prepare(SETTINGS, root, root / "out")
     split = load(root / "out").split("train")
-    return Folder(split.files, split.labels, SETTINGS, workers=workers)
+    files = [root / name for name in split.files]
+    return Folder(files, split.labels, SETTINGS, workers=workers)
 
 
 def drawn(folder: Folder, epoch: int = 1) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -70,7 +74,7 @@ def test_training_pictures_are_listed_and_test_pictures_read(root):
     assert manifest["counts"] == {"train": 20, "holdout": 0, "test": 4}
     assert manifest["notes"]["grey_files"] == ["imagenet/val/n02/val_0.JPEG"]
     assert len(data.split("train").images) == 0
-    assert data.split("train").files[10] == root / "imagenet/train/n02/n02_0.JPEG"
+    assert data.split("train").files[10] == Path("imagenet/train/n02/n02_0.JPEG")
     assert data.split("train").labels.tolist() == [0] * 10 + [1] * 10
     assert data.split("test").images.shape == (4, 3, 24, 24)
 
@@ -86,7 +90,7 @@ def test_a_view_is_what_torchvision_makes_with_that_seed(root):
     usual = Compose([RandomResizedCrop(24), RandomHorizontalFlip(), PILToTensor()])
     for image, position, seed in zip(images, index, view, strict=True):
         torch.manual_seed(int(seed))
-        expected = usual(Image.open(load(root / "out").split("train").files[position]))
+        expected = usual(Image.open(root / load(root / "out").split("train").files[position]))
         assert torch.equal(image, folder.normalised(expected[None])[0])
 
 
@@ -103,6 +107,60 @@ def test_batches_depend_neither_on_workers_nor_on_the_global_generator(root):
     assert not torch.equal(one[0][0], drawn(opened(root), epoch=2)[0][0])
 
 
+def test_many_pictures_in_a_batch_need_few_open_files_and_no_shared_memory(root, monkeypatch):
+    """Every tensor that a process hands over takes an open file and a piece of shared memory."""
+    folder = opened(root, workers=1)
+    index, view = torch.arange(200) % 20, torch.arange(200)
+    refused = lambda *_: pytest.fail("memory is shared for a tensor")  # noqa: E731
+    monkeypatch.setattr("torch.multiprocessing.reductions.reduce_storage", refused)
+    folder.expect([(index, view)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        images, _ = folder.batch(index, view)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    folder = opened(root)
+    folder.expect([(index, view)])
+    assert torch.equal(images, folder.batch(index, view)[0])
+
+
+def test_a_decoding_process_that_is_killed_ends_the_job_in_one_line(root):
+    folder = opened(root, workers=1)
+    steps = [(torch.arange(20), torch.arange(20))] * 200
+    before = signal.getsignal(signal.SIGCHLD)
+    folder.expect(steps)
+    assert signal.getsignal(signal.SIGCHLD) is before  # or it ends anything that is under way
+    folder.batch(*steps[0])
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(Refused, match=r"^a process that decodes pictures has ended .*worker"):
+        [folder.batch(*step) for step in steps]
+
+
+def test_too_few_open_files_for_a_process_are_refused_in_one_line(root):
+    folder = opened(root, workers=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 2, hard))
+    try:
+        with pytest.raises(Refused, match=r"cannot start processes .*ulimit -n"):
+            folder.expect([(torch.arange(20), torch.arange(20))])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_pictures_are_found_where_they_have_been_moved(root):
+    layout = Layout(root / "results")
+    prepare(SETTINGS, root, layout.data("imagenet"))
+    moved = root / "elsewhere"
+    moved.mkdir()
+    (root / "imagenet").rename(moved / "imagenet")
+    given = {"data": layout.data("imagenet"), "layout": layout, "code": CODE}
+    with pytest.raises(Refused, match=r"JPEG is missing; set data_root"):
+        train_cell(settings(root), **given)
+    assert train_cell(settings(moved), **given) == 0
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_pictures_are_named_and_counted_when_they_are_met(root, workers):
     folder = opened(root, workers)
@@ -111,7 +169,9 @@ def test_damaged_pictures_are_named_and_counted_when_they_are_met(root, workers)
         path.write_bytes(path.read_bytes()[:300])
     steps = [(torch.arange(8), torch.arange(8))]
     folder.expect(steps)
-    with pytest.raises(Refused, match=r"^2 of 8 pictures are damaged: .*n01_2.JPEG .*n01_5.JPEG"):
+    with pytest.raises(
+        Refused, match=r"^2 of 8 pictures cannot be used: .*n01_2.JPEG .*n01_5.JPEG"
+    ):
         folder.batch(*steps[0])
 
 
@@ -122,7 +182,7 @@ def test_what_is_missing_is_named(root):
         prepare(SETTINGS, root, root / "out")
     (val / "n03").rename(val / "n02")
     (train / "n01" / "n01_3.JPEG").write_bytes(b"")
-    with pytest.raises(Refused, match=r"1 of 20 pictures are damaged, being empty: .*n01_3.JPEG"):
+    with pytest.raises(Refused, match=r"1 of 20 pictures cannot be used: .*n01_3.JPEG \(empty\)"):
         prepare(SETTINGS, root, root / "out")
     for path in (train / "n02").iterdir():
         path.unlink()
@@ -132,9 +192,9 @@ def test_what_is_missing_is_named(root):
         prepare(replace(SETTINGS, classes=1000), root, root / "out")
 
 
-def settings() -> CellSettings:
+def settings(root: Path) -> CellSettings:
     usual = cell("ce", (0,), TINY, replace(RECIPE, epochs=3, batch=8))
-    return replace(usual, cell=Cell("imagenet", "resnet8", "ce"), dataset=SETTINGS)
+    return replace(usual, cell=CELL, dataset=replace(SETTINGS, data_root=str(root)))
 
 
 def trained(root: Path, name: str, threads: int = 1, **changed: object) -> Layout:
@@ -142,17 +202,17 @@ def trained(root: Path, name: str, threads: int = 1, **changed: object) -> Layou
     prepare(SETTINGS, root, layout.data("imagenet"))
     options = EngineOptions(threads=threads, checkpoint_minutes=0, **changed)
     data = layout.data("imagenet")
-    assert train_cell(settings(), data=data, layout=layout, code=CODE, options=options) == 0
+    assert train_cell(settings(root), data=data, layout=layout, code=CODE, options=options) == 0
     return layout
 
 
 def test_a_cell_is_trained_from_files_to_the_same_bits_however_many_decode(root):
     digests = [
-        read_json(trained(root, name, threads).manifest(settings().cell))["runs"]["0"]["digests"]
+        read_json(trained(root, name, threads).manifest(CELL))["runs"]["0"]["digests"]
         for name, threads in (("one", 1), ("three", 3))
     ]
     assert digests[0] == digests[1]
-    card = (root / "one/runs" / str(Run(settings().cell, 0)) / "run.yaml").read_text()
+    card = (root / "one/runs" / str(Run(CELL, 0)) / "run.yaml").read_text()
     assert "pictures stay in their files" in card
 
 
@@ -161,7 +221,7 @@ def test_pictures_for_evaluation_only_train_nothing(root):
     (root / "imagenet" / "train").rename(root / "elsewhere")
     prepare(SETTINGS, root, layout.data("imagenet"))
     with pytest.raises(Refused, match="data set 'imagenet' has no training images"):
-        train_cell(settings(), data=layout.data("imagenet"), layout=layout, code=CODE)
+        train_cell(settings(root), data=layout.data("imagenet"), layout=layout, code=CODE)
 
 
 def test_an_interrupted_epoch_continues_with_the_picture_it_had_come_to(root, monkeypatch):
@@ -176,9 +236,9 @@ def test_an_interrupted_epoch_continues_with_the_picture_it_had_come_to(root, mo
     prepare(SETTINGS, root, layout.data("imagenet"))
     given = {"data": layout.data("imagenet"), "layout": layout, "code": CODE}
     monkeypatch.setattr(Training, "advance", nudged)
-    assert train_cell(settings(), **given) == RESUMABLE
+    assert train_cell(settings(root), **given) == RESUMABLE
     monkeypatch.setattr(Training, "advance", advance)
-    assert train_cell(settings(), **given) == 0
-    run = Run(settings().cell, 0)
+    assert train_cell(settings(root), **given) == 0
+    run = Run(CELL, 0)
     for name in ("weights.safetensors", "history.csv", "predictions.npz"):
         assert (layout.run(run) / name).read_bytes() == (whole.run(run) / name).read_bytes()

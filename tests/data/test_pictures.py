@@ -62,7 +62,7 @@ def test_a_damaged_picture_is_refused_by_name(tiny_folder, how):
     content = path.read_bytes()
     damaged_file(tiny_folder, "val_7.JPEG", how)
     try:
-        expected = {"absent": "is missing", "truncated": "is damaged: .*[Tt]runcated"}[how]
+        expected = {"absent": "is missing", "truncated": "cannot be used: .*[Tt]runcated"}[how]
         with pytest.raises(Refused, match=rf"val_7\.JPEG {expected}"):
             sources.read(tiny_folder, tiny_settings())
     finally:
@@ -76,7 +76,7 @@ def test_all_damaged_pictures_are_counted_and_the_first_named(tiny_folder):
         path.write_bytes(content[:200])
     try:
         with pytest.raises(
-            Refused, match=r"^7 of 100 pictures are damaged: .*val_3.*val_7.* 2 more"
+            Refused, match=r"^7 of 100 pictures cannot be used: .*val_3.*val_7.* 2 more"
         ):
             sources.read(tiny_folder, tiny_settings())
     finally:

@@ -228,3 +228,24 @@ def test_one_gather_is_ten_times_as_fast_as_pil_transforms():
 
 def same(one: EpochOrder, other: EpochOrder) -> bool:
     return torch.equal(one.index, other.index) and torch.equal(one.view, other.view)
+
+
+def test_images_that_do_not_fill_a_batch_may_be_left_out_others_every_epoch():
+    images = resident(count=50)
+    orders = [Stream(images, 16, seed=0, drop_last=True).epoch(epoch) for epoch in (1, 2)]
+    kept = Stream(images, 16, seed=0).epoch(1)
+    assert (len(kept), kept.sizes) == (4, [16, 16, 16, 2])
+    for order in orders:
+        assert (len(order), order.sizes) == (3, [16] * 3)
+        assert [len(index) for index, _ in order] == [16] * 3
+    for (index, view), (wanted, seen) in zip(orders[0], kept, strict=False):
+        assert torch.equal(index, wanted)
+        assert torch.equal(view, seen)
+    left_out = [set(order.index[48:].tolist()) for order in orders]
+    assert left_out[0] != left_out[1]
+
+
+def test_a_batch_that_is_never_full_is_kept():
+    order = Stream(resident(count=10), 16, seed=0, drop_last=True).epoch(1)
+    assert order.sizes == [10]
+    assert len(list(order)) == 1

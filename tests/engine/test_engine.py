@@ -24,7 +24,7 @@ from xkd.engine.options import EngineOptions
 from xkd.engine.schedule import epoch_settings
 from xkd.errors import Refused
 from xkd.evaluate import load_network
-from xkd.methods.base import Batch, TeacherAnswer
+from xkd.methods.base import Batch, Group, TeacherAnswer
 from xkd.plan.runs import Layout, Run
 from xkd.reinforce import reinforce
 
@@ -268,20 +268,22 @@ def naive_training(settings, layout, steps):
     """The same training as one would write it down: pads, crops, plain SGD, nothing shared."""
     data = load(layout.data("stripes")).split("train")
     teacher, reinforcement = None, settings.method.needs.reinforcement
-    if settings.method.needs.kind != "nothing":
+    if settings.method.needs.parts:
         run = layout.run(Run(settings.teacher.cell, 0))
         teacher = load_network(run, settings.teacher.network, STRIPES).double()
     torch.manual_seed(settings.draws_from(0))
     # Channels last only because dropout draws its mask in the order of the memory.
-    method = build_method(settings, teacher).double().to(memory_format=torch.channels_last).train()
+    method = build_method(settings, teacher, data.labels)
+    method = method.double().to(memory_format=torch.channels_last).train()
     resident = Resident(data.images, data.labels, STRIPES)
-    momentum = {}
-    done, uses_own_recipe = 0, False
+    done, optimisers, uses_own_recipe = 0, [], False
     for epoch in epoch_settings(method.stages(settings.recipe), settings.recipe):
-        trained = list(method.trained(epoch.name))
-        if epoch.first and (epoch.own or uses_own_recipe):
-            momentum = {}
+        if not optimisers or (epoch.first and (epoch.own or uses_own_recipe)):
+            optimisers = naive_optimisers(method, epoch)
         uses_own_recipe = epoch.own
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * epoch.lr / epoch.recipe.lr
         for index, view in Stream(resident, epoch.recipe.batch, 0).epoch(epoch.epoch):
             images, labels = naive_batch(data, index, view), data.labels[index]
             answer = None
@@ -290,23 +292,38 @@ def naive_training(settings, layout, steps):
                 if reinforcement is not None:
                     asked = reinforce(teacher, images, labels, reinforcement).images
                 with torch.no_grad():
-                    out = teacher(asked)
-                answer = TeacherAnswer(out.logits, out.features, out.blocks)
-            result = method(Batch(images, labels, answer), epoch.name)
+                    out = teacher(asked, preactivations=True)
+                parts = {part: getattr(out, part) for part in settings.method.needs.parts}
+                answer = TeacherAnswer(**parts)
+            batch = Batch(images, labels, answer, index)
+            result = method(batch, epoch.name)
             loss = sum(f * result.terms[term] for term, f in epoch.weights.items())
-            gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-            with torch.no_grad():
-                for weight, gradient in zip(trained, gradients, strict=True):
-                    if gradient is None:
-                        continue
-                    gradient = gradient + epoch.recipe.weight_decay * weight
-                    velocity = 0.9 * momentum.get(weight, 0) + gradient
-                    momentum[weight] = velocity
-                    weight -= epoch.lr * velocity
+            method.zero_grad()
+            loss.backward()
+            for optimiser in optimisers:
+                optimiser.step()
+            method.after_update(batch)
             done += 1
             if done == steps:
                 return method.student.state_dict()
     raise AssertionError("fewer steps than asked for")
+
+
+def naive_optimisers(method, epoch):
+    """torch's own optimisers; `initial_lr` is what the schedule scales."""
+    recipe, special = epoch.recipe, method.groups(epoch.name)
+    apart = {id(weight) for group in special for weight in group.parameters}
+    rest = [weight for weight in method.trained(epoch.name) if id(weight) not in apart]
+    made = []
+    for group in (*special, Group(rest)):
+        rate = recipe.lr if group.lr is None else group.lr
+        decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
+        settings = {"params": list(group.parameters), "initial_lr": rate}
+        if group.optimiser == "adam":
+            made.append(torch.optim.Adam([settings], rate, weight_decay=decay))
+        else:
+            made.append(torch.optim.SGD([settings], rate, recipe.momentum, weight_decay=decay))
+    return made
 
 
 def naive_batch(data, index, view):

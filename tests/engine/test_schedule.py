@@ -1,5 +1,7 @@
 """Which epoch has which learning rate, loss terms and optimiser."""
 
+import math
+
 import pytest
 
 from xkd.engine.schedule import epoch_settings
@@ -63,3 +65,19 @@ def test_weights_may_change_by_epoch_and_zero_means_not_computed():
 def test_an_epoch_with_nothing_to_learn_from_is_refused():
     with pytest.raises(Refused, match=r"stage 'train' has nothing to learn from at its epoch 2"):
         epoch_settings([Stage("train", 3, lambda epoch: {"ce": float(epoch == 1)})], PAPER)
+
+
+def test_a_cosine_falls_from_the_full_rate_to_almost_nothing():
+    """0.025 · (1 + cos(π(e − 1) / 300)) for epoch e, of MCL-OKD's recipe."""
+    recipe = Recipe("r_mcl", epochs=300, batch=64, lr=0.05, schedule="cosine")
+    lr = rates(Stage("train", 300, {"ce": 1.0}), recipe=recipe)
+    assert (lr[0], lr[150]) == (0.05, 0.025)
+    assert lr[299] == pytest.approx(0.05 * (math.pi / 600) ** 2, rel=1e-4)
+    assert lr == sorted(lr, reverse=True)
+
+
+def test_a_prelude_at_a_constant_rate_keeps_everything_else_of_the_recipe():
+    recipe = Recipe("r", epochs=9, batch=8, lr=0.1, schedule="cosine", nesterov=True, clip=1.0)
+    own = recipe.constant("hint", 3, 0.02)
+    assert rates(Stage("hint", 3, {"hint": 1.0}, own)) == [0.02] * 3
+    assert (own.nesterov, own.clip, own.batch) == (True, 1.0, 8)

@@ -50,18 +50,15 @@ def test_every_method_trains_what_it_says_and_never_its_teacher(name):
         trained = list(method.trained(stage.name))
         assert trained
         assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
-    for answer in (batch.teacher.logits, *batch.teacher.features, *batch.teacher.blocks):
-        assert answer.grad is None
+    for part in batch.teacher:
+        assert all(value.grad is None for value in (part if isinstance(part, tuple) else (part,)))
 
 
 @EVERY
 def test_every_method_asks_for_the_teacher_that_it_uses(name):
     method, batch = real(name)
-    answer = {
-        "nothing": None,
-        "logits": TeacherAnswer(batch.teacher.logits),
-        "features": batch.teacher,
-    }[method.TEACHER]
+    parts = {part: getattr(batch.teacher, part) for part in method.TEACHER}
+    answer = TeacherAnswer(**parts) if parts else None
     for stage in stages_of(method):
         method(batch._replace(teacher=answer), stage.name)
 
@@ -91,8 +88,9 @@ def test_every_method_declares_itself_in_literals_that_the_config_can_read(name)
     declared = fingerprint.literals(f"xkd.methods.{name}", "Method")
     assert declared.get("OPTIONS", {}) == method.OPTIONS
     assert declared.get("WEIGHTS", {}) == method.WEIGHTS
-    assert declared.get("TEACHER", "nothing") == method.TEACHER
-    assert method.TEACHER in ("nothing", "logits", "features")
+    for name in ("TEACHER", "REINFORCES", "WHOLE_BATCH", "NETWORK"):
+        assert declared.get(name, getattr(BaseMethod, name)) == getattr(method, name)
+    assert set(method.TEACHER) <= set(TeacherAnswer._fields)
     assert method.WEIGHTS
     assert ast.literal_eval(repr(method.OPTIONS)) == method.OPTIONS
 

@@ -11,6 +11,7 @@ from xkd.errors import Refused
 from xkd.methods.base import Batch, BuildContext
 from xkd.methods.le import Method
 from xkd.networks import Network, mlp, resnet
+from xkd.plan.declarations import registered
 from xkd.plan.settings import Recipe
 from xkd.similarity import class_similarity, introspective_targets
 
@@ -58,7 +59,7 @@ def test_a_warmup_that_fills_the_training_is_refused(student):
         method(student, warmup=10).stages(RECIPE)
 
 
-@pytest.mark.parametrize("explanation", Method.OPTIONS["explanation"]["enum"])
+@pytest.mark.parametrize("explanation", registered("explain"))
 def test_nothing_is_explained_during_warmup(student, batch, explanation, monkeypatch):
     monkeypatch.setitem(explain.EXPLANATIONS, explanation, None)  # calling it would fail
     trained = method(student, explanation=explanation)
@@ -80,7 +81,7 @@ def test_the_uniform_control_explains_nothing_and_smooths_labels(student, batch,
     assert result.meters == {}
 
 
-@pytest.mark.parametrize("explanation", Method.OPTIONS["explanation"]["enum"])
+@pytest.mark.parametrize("explanation", registered("explain"))
 def test_the_loss_is_cross_entropy_with_the_targets_of_the_explanations(
     student, batch, explanation
 ):
@@ -99,7 +100,7 @@ def test_the_loss_is_cross_entropy_with_the_targets_of_the_explanations(
     )
 
 
-@pytest.mark.parametrize("explanation", Method.OPTIONS["explanation"]["enum"])
+@pytest.mark.parametrize("explanation", registered("explain"))
 def test_targets_are_constants_so_the_gradient_is_p_minus_q(student, batch, explanation):
     trained = method(student, explanation=explanation)
     outputs = []
@@ -192,7 +193,7 @@ def test_gradcam_on_a_perceptron_is_refused_before_training():
 
 
 @pytest.mark.parametrize("spread", ["similarity", "permuted", "uniform"])
-@pytest.mark.parametrize("explanation", Method.OPTIONS["explanation"]["enum"])
+@pytest.mark.parametrize("explanation", registered("explain"))
 def test_a_step_never_reads_a_tensor_on_the_host(student, batch, explanation, spread):
     """What waits for a value breaks CUDA graphs; on fake tensors it fails at once."""
     trained = method(student, explanation=explanation, spread=spread)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from xkd.errors import Refused
-from xkd.explain.gradients import GuidedReLU, guided_relus
-from xkd.networks import Network, Output, build, imagenet_resnet, mlp, plane_cnn, resnet
+from xkd.explain._gradients import GuidedReLU, guided_relus
+from xkd.networks import Network, Output, base, build, imagenet_resnet, mlp, plane_cnn, resnet
 from xkd.plan.settings import DatasetSettings, NetworkSettings
 
 DEPTHS = (8, 14, 20, 26, 32, 56, 110)
@@ -252,3 +252,93 @@ def test_unknown_sizes_and_stems_are_refused():
         imagenet_resnet.build(3, 32, 10, depth=18, stem="cifr")
     with pytest.raises(Refused, match="7 convolutions"):
         plane_cnn.build(3, 32, 10, convolutions=7)
+
+
+def test_wide_resnets_with_a_narrow_stem_have_the_published_number_of_parameters():
+    """ResNet8x4 and ResNet32x4: the first block projects although it keeps the size."""
+    with torch.device("meta"):
+        built = [
+            resnet.build(3, 32, 100, depth=depth, widths=(64, 128, 256), stem_width=32)
+            for depth in (8, 32)
+        ]
+    assert [parameters(network) for network in built] == [1_233_540, 7_433_860]
+    projection = built[0].layer1[0].downsample[0]
+    assert (projection.kernel_size, projection.stride) == ((1, 1), (1, 1))
+
+
+RESIDUAL = [name for name, (family, _) in FAMILIES.items() if family in (resnet, imagenet_resnet)]
+
+
+@pytest.mark.parametrize("small", RESIDUAL, indirect=True)
+def test_pre_activations_become_the_features_by_a_relu_and_are_absent_unless_asked_for(small):
+    small.eval()  # without dropout
+    images = torch.randn(2, 1, 8, 8)
+    plain, output = small(images), small(images, preactivations=True)
+    assert plain.preactivations == ()
+    assert len(output.preactivations) == len(output.features) - 1
+    for total, feature in zip(output.preactivations, output.features[1:], strict=True):
+        assert (total < 0).any()
+        assert torch.equal(total.relu(), feature)
+    assert torch.equal(plain.logits, output.logits)
+
+
+@pytest.mark.parametrize("small", RESIDUAL, indirect=True)
+def test_gradients_are_the_same_with_and_without_pre_activations(small):
+    images = torch.randn(2, 1, 8, 8)
+    found = []
+    for asked in (False, True):
+        torch.manual_seed(1)  # of dropout
+        small.zero_grad()
+        small(images, preactivations=asked).logits.square().sum().backward()
+        found.append([weight.grad.clone() for weight in small.parameters()])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("small", RESIDUAL, indirect=True)
+def test_a_trunk_and_a_branch_make_the_whole(small):
+    small.eval()
+    images = torch.randn(2, 1, 8, 8)
+    whole, parts = small(images), small.branch(small.trunk(images))
+    assert torch.equal(whole.logits, parts.logits)
+    assert all(map(torch.equal, whole.features, parts.features))
+    assert all(map(torch.equal, whole.blocks, parts.blocks))
+
+
+def test_networks_of_one_width_may_share_a_trunk():
+    torch.manual_seed(0)
+    one, other = (resnet.build(1, 8, 10, depth=8).eval() for _ in range(2))
+    images = torch.randn(2, 1, 8, 8)
+    other.conv1.weight.requires_grad_(False)
+    trunk = one.trunk(images)
+    logits = other.branch(trunk).logits
+    logits.sum().backward()
+    assert one.conv1.weight.grad is not None
+    assert other.conv1.weight.grad is None
+    assert torch.equal(other.branch(other.trunk(images)).logits, other(images).logits)
+
+
+def test_every_normalising_layer_counts_the_batches_it_was_trained_on_as_torchs_does(small):
+    norms = [module for module in small.modules() if isinstance(module, nn.BatchNorm2d)]
+    theirs = [nn.BatchNorm2d(norm.num_features) for norm in norms]
+    small.train()
+    if frozen := norms[1:2]:
+        frozen[0].eval()
+        theirs[1].eval()
+    images = torch.randn(4, 1, 8, 8)
+    for _ in range(3):
+        small(images)
+        for one in theirs:
+            one(torch.randn(2, one.num_features, 2, 2))
+    small.eval()(images)
+    counted = [int(norm.num_batches_tracked) for norm in norms]
+    assert counted == [int(one.num_batches_tracked) for one in theirs]
+
+
+def test_batch_normalisation_is_torchs_bit_for_bit():
+    ours, theirs = base.BatchNorm2d(3), nn.BatchNorm2d(3)
+    images = torch.randn(8, 3, 5, 5)
+    for training in (True, True, False):
+        outputs = [norm.train(training)(images) for norm in (ours, theirs)]
+        assert torch.equal(*outputs)
+    assert torch.equal(ours.running_mean, theirs.running_mean)
+    assert torch.equal(ours.running_var, theirs.running_var)

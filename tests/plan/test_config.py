@@ -91,11 +91,22 @@ MISTAKES = {
         "methods.dropout_printed.published_as: unknown method 'dropuot'; did you mean 'dropout'?",
     ),
     "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
+    "cosine with milestones": (
+        "recipes.r_res.schedule=cosine",
+        "recipes.r_res.milestones: found 2, expected none under schedule: cosine",
+    ),
+    "nesterov without momentum": (
+        "recipes.r_res={nesterov: true, momentum: 0}",
+        "recipes.r_res.nesterov: found true, expected false where momentum is 0",
+    ),
     "late milestone": ("recipes.r_res.milestones=[99]", "milestones: found 99, expected less than"),
-    "warm-up longer than training": ("methods.le_gradcam.warmup=200", "warmup: found 200 epochs"),
+    "warm-up longer than training": (
+        "methods.le_gradcam.warmup=200",
+        "warmup: found 200, expected less than",
+    ),
     "Grad-CAM of a perceptron": (
         "experiments.le_table2=[{datasets: [mnist], networks: [mlp1024], methods: [le_gradcam]}]",
-        "explains with Grad-CAM, which needs a network that averages",
+        "methods.le_gradcam.explanation: 'gradcam' needs a network with a pooled head",
     ),
     "dropout where there is none": (
         "experiments.le_table1="
@@ -411,3 +422,78 @@ def test_data_sets_that_are_left_out_take_their_rows_along_and_are_named() -> No
     assert less.items["le_table3"] == whole.items["le_table3"]
     with pytest.raises(Refused, match=r"without: unknown data set 'cifar1'; did you mean"):
         plan("without=[cifar1]")
+
+
+OWN = {  # options of a method that only look like those of others
+    "gamma": {"type": "number", "default": 3.0},
+    "warmup": {"type": "integer", "default": 900},
+    "explanation": {"type": "string", "default": "gradcam"},
+    "spread": {"type": "string", "default": "wide"},
+}
+
+
+def declaring(monkeypatch, uses: str, **more: object) -> None:
+    """Let a method's file declare more than it does."""
+    declare = conf.method_declaration
+
+    def declared(name: str) -> dict:
+        found = declare(name)
+        return {**found, **more} if name == uses else found
+
+    monkeypatch.setattr(conf, "method_declaration", declared)
+
+
+def test_options_mean_what_their_own_method_declares_and_nothing_else(monkeypatch) -> None:
+    options = conf.method_declaration("kd")["OPTIONS"] | OWN
+    declaring(monkeypatch, "kd", OPTIONS=options)
+    made = plan(
+        "scale=paper",
+        "methods.own={label: Own, uses: kd}",
+        "experiments.le_table3=[{datasets: [mnist], networks: [mlp1024], methods: [own],"
+        " teachers: [resnet26]}]",
+    )
+    (cell,) = (cell for cell in made.cells.values() if cell.method.name == "own")
+    assert cell.method.needs.reinforcement is None
+    assert {name: cell.method.options[name] for name in OWN} == {
+        name: schema["default"] for name, schema in OWN.items()
+    }
+
+
+def test_only_a_method_that_declares_it_reinforces() -> None:
+    cells = plan("scale=paper").cells.values()
+    reinforced = {c.method.uses for c in cells if c.method.needs.reinforcement is not None}
+    assert reinforced == {"oracle"}
+
+
+def test_an_option_below_a_number_of_the_recipe_is_refused_above_it(monkeypatch) -> None:
+    late = {"start": {"type": "integer", "below": "epochs", "default": 900}}
+    declaring(monkeypatch, "dml", OPTIONS=late)
+    with pytest.raises(Refused, match=r"start: found 900, expected less than the 160 epochs of "):
+        plan("scale=paper")
+
+
+def test_an_explanation_is_judged_only_where_something_is_explained() -> None:
+    grid = "experiments.le_table3=[{datasets: [mnist], networks: [mlp1024], methods: [le_cam]}]"
+    cam = "methods.le_cam={label: L, uses: le, explanation: gradcam, warmup: 1, spread: %s}"
+    with pytest.raises(
+        Refused, match="'gradcam' needs a network with a pooled head, and 'mlp1024'"
+    ):
+        plan("scale=paper", grid, cam % "similarity")
+    assert plan("scale=paper", grid, cam % "uniform").items
+
+
+def test_explanations_are_the_registered_ones() -> None:
+    with pytest.raises(Refused, match="explanation: found 'gradcan', expected one of grad, grad_i"):
+        plan("methods.le_gradcam.explanation=gradcan")
+
+
+def test_methods_that_need_whole_batches_are_refused_to_processes_that_share_them(
+    monkeypatch,
+) -> None:
+    declaring(monkeypatch, "sad", WHOLE_BATCH=True)
+    assert plan("scale=paper").items
+    assert plan("scale=paper", "engine.processes=2", "without=[imagenet]").items, (
+        "several processes share a cell only on streamed pictures"
+    )
+    with pytest.raises(Refused, match="compares the images of a whole batch, and 2 processes"):
+        plan("scale=paper", "engine.processes=2")

@@ -97,6 +97,84 @@ def test_imagenet_networks_take_the_arithmetic_that_torchvision_lists(paper, nam
     assert found == pytest.approx(2e-9 * multiplications, rel=0.2)
 
 
+def hours(settings, precision="bf16", **changed):
+    return costs.gpu_hours(replace(settings, **changed), {**ENGINE, "precision": precision})
+
+
+@pytest.mark.parametrize(
+    ("text", "precision", "seconds"),
+    [  # whole cells of five seeds that an H100 has trained
+        ("cifar10/resnet8/ce", "bf16", 170),
+        ("cifar10/resnet8/le_gradcam", "bf16", 179),
+        ("mnist/mlp1024/ce", "bf16", 70),
+    ],
+)
+def test_gpu_hours_are_those_that_the_card_took(paper, text, precision, seconds):
+    found, measured = hours(cell(paper, text), precision, seeds=(0, 1, 2, 3, 4))
+    assert measured
+    assert 3600 * found == pytest.approx(seconds, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "precision", "microseconds"),
+    [  # per step and seed, five captured steps at once
+        ("cifar10/resnet8/ce", "float32", 981),
+        ("cifar10/resnet8/ce", "tf32", 902),
+        ("cifar10/resnet8/ce", "bf16", 472),
+        ("cifar10/resnet20/ce_teacher", "float32", 2532),
+        ("cifar10/resnet20/ce_teacher", "bf16", 1060),
+        ("mnist/mlp1024/ce", "float32", 61),
+        ("mnist/mlp1024/le_grad", "float32", 117),
+        ("cifar10/resnet8/le_grad", "float32", 5316),
+    ],
+)
+def test_rates_of_steps_are_those_that_the_card_took(paper, text, precision, microseconds):
+    settings = cell(paper, text)
+    found, measured = hours(settings, precision, seeds=(0, 1, 2, 3, 4))
+    steps = settings.recipe.epochs * -(
+        -costs.IMAGES[settings.dataset.source][0] // settings.recipe.batch
+    )
+    per_step = (3600 * found - costs.rates.STARTING) / costs.rates.BESIDE / steps / 5
+    assert measured
+    assert 1e6 * per_step == pytest.approx(microseconds, rel=0.07)
+
+
+def test_seeds_share_a_gpu_better_than_they_use_it_one_by_one(paper):
+    settings = cell(paper, "cifar10/resnet8/ce")
+    alone, five = (hours(settings, seeds=tuple(range(n)))[0] for n in (1, 5))
+    assert alone < five < 3 * alone
+
+
+@pytest.mark.parametrize(
+    ("text", "precision"),
+    [
+        ("cifar100/resnet110/ce_teacher", "bf16"),  # deeper than what was timed
+        ("cifar10/resnet8/ce", "float64"),
+        ("cifar10/cnn6/ce", "bf16"),
+        ("cifar10/resnet8/dml", "bf16"),
+        ("cifar10/resnet8/hint/from-resnet26", "bf16"),  # its teacher runs at every step
+    ],
+)
+def test_hours_of_what_was_never_timed_are_called_a_guess(paper, text, precision):
+    assert hours(cell(paper, text), precision)[1] is False
+
+
+def test_a_cell_that_asks_for_no_gpu_takes_none_of_its_hours(demo):
+    assert {costs.gpu_hours(s, ENGINE) for s in demo.cells.values()} == {(0.0, True)}
+
+
+def test_photographs_keep_a_gpu_waiting_for_the_cores_that_decode_them(paper):
+    settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
+    images = costs.IMAGES["imagenet_folder"][0] * settings.recipe.epochs
+    assert hours(settings)[0] >= images / (costs.DECODED * costs.DECODERS) / 3600
+
+
+def test_a_deeper_teacher_takes_longer_to_fill_a_table_and_gradients_four_passes(paper):
+    small, large = (cell(paper, f"cifar10/{n}/ce_student") for n in ("resnet20", "resnet110"))
+    assert costs.table_hours(large, ENGINE) > 4 * costs.table_hours(small, ENGINE)
+    assert costs.table_hours(small, ENGINE, passes=4) == 4 * costs.table_hours(small, ENGINE)
+
+
 def test_imagenet_is_not_held_in_memory_and_several_gpus_share_its_training(paper):
     settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
     alone, shared = (costs.training(settings, {**ENGINE, "processes": n}) for n in (1, 4))

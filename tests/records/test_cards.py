@@ -35,7 +35,7 @@ def changed(**recipe: float) -> CellSettings:
 
 
 def item(settings: CellSettings) -> dict:
-    asked = cards.expectation(settings)
+    asked = settings.expectation()
     return {"runs": [[str(settings.cell), [0]]], "settings": {str(settings.cell): asked}}
 
 

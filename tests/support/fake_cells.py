@@ -18,7 +18,6 @@ from xkd.plan.settings import (
     MethodSettings,
     NetworkSettings,
     Recipe,
-    Reinforcement,
     TeacherNeeds,
     TeacherSettings,
 )
@@ -79,11 +78,11 @@ def cell(
     **chosen: Any,
 ) -> CellSettings:
     """A cell of the striped data; methods that need a teacher get the one of `teacher()`."""
-    method = methods.load(uses)
     options = options_of(uses, **chosen)
-    reinforcement = Reinforcement.of(options)
+    declared = {"TEACHER": (method := methods.load(uses)).TEACHER, "REINFORCES": method.REINFORCES}
+    needs = TeacherNeeds.of(declared, options)
     teacher = None
-    if method.TEACHER != "nothing":
+    if method.TEACHER:
         above = teacher_settings()
         teacher = TeacherSettings(above.cell, above.network, taught_by)
     return CellSettings(
@@ -91,7 +90,7 @@ def cell(
         STRIPES,
         network,
         recipe,
-        MethodSettings(uses, uses, options, TeacherNeeds(method.TEACHER, reinforcement)),
+        MethodSettings(uses, uses, options, needs),
         teacher,
         seeds,
     )

@@ -15,6 +15,7 @@ from xkd.plan.settings import Recipe
 CLASSES = 3
 RECIPE = Recipe("r", epochs=8, batch=4, lr=0.1, weight_decay=1e-4, milestones=(4,))
 LABELS = torch.tensor([0, 1, 2, 1])
+TRAIN_LABELS = LABELS.repeat(10)  # of the training images, of which batches are the first
 
 
 class Fixed(Network):
@@ -24,6 +25,7 @@ class Fixed(Network):
         super().__init__()
         self.logits = nn.Parameter(logits.clone())
         self.features = nn.ParameterList(feature.clone() for feature in features)
+        self.classifier = nn.Linear(logits.shape[1], logits.shape[1]).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Output:
         features = tuple(self.features)
@@ -62,8 +64,13 @@ def surround(student: Network, teacher: Network, images: Tensor, **more: Any) ->
         spawn=more.get("spawn", lambda: tiny(2)),
         student_features=shapes(s.features),
         student_blocks=shapes(s.blocks),
+        student_embedding=s.embedding.shape[1],
         teacher_features=shapes(t.features),
         teacher_blocks=shapes(t.blocks),
+        teacher_embedding=t.embedding.shape[1],
+        teacher_weight=teacher.classifier.weight.detach(),
+        teacher_bias=teacher.classifier.bias.detach(),
+        train_labels=TRAIN_LABELS,
     )
 
 
@@ -75,13 +82,17 @@ def tiny(seed: int, depth: int = 8) -> Network:
 def batch_of(teacher: Network, size: int = 4) -> Batch:
     """Images with the teacher's answer, which could take gradient but never should."""
     images = numbers(size, 1, 8, 8, seed=9).float()
-    output = teacher.eval()(images)
-    answer = TeacherAnswer(
-        output.logits.detach().requires_grad_(),
-        tuple(f.detach().requires_grad_() for f in output.features),
-        tuple(b.detach().requires_grad_() for b in output.blocks),
-    )
-    return Batch(images, LABELS.repeat(size // 4), answer)
+    output = teacher.eval()(images, preactivations=True)
+
+    def part(name: str) -> Tensor | tuple[Tensor, ...]:
+        value = getattr(output, name)
+        if isinstance(value, Tensor):
+            return value.detach().requires_grad_()
+        return tuple(each.detach().requires_grad_() for each in value)
+
+    answer = TeacherAnswer(**{name: part(name) for name in TeacherAnswer._fields})
+    index = torch.arange(size)
+    return Batch(images, TRAIN_LABELS[index], answer, index)
 
 
 def real(name: str, **chosen: Any) -> tuple[BaseMethod, Batch]:
@@ -104,9 +115,10 @@ def fixed(
     """A method between two networks with given answers."""
     student, images = Fixed(logits, features), torch.zeros(len(logits), 1)
     context = surround(student, Fixed(teacher, teacher_features), images)
-    answer = TeacherAnswer(teacher, tuple(teacher_features), tuple(teacher_features[1:]))
+    features = tuple(teacher_features)
+    answer = TeacherAnswer(teacher, teacher, features, features[1:])
     method = methods.load(name)(student, context, options_of(name, **chosen)).double()
-    return method, Batch(images, LABELS[: len(logits)], answer)
+    return method, Batch(images, LABELS[: len(logits)], answer, torch.arange(len(logits)))
 
 
 def total(method: BaseMethod, result: StepOutput, stage: int = 0, epoch: int = 1) -> Tensor:

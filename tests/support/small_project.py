@@ -20,8 +20,8 @@ ROOT = HERE.parents[1]
 IMPATIENT = HERE / "impatient.py"
 CELL = "digits/mlp1024/ce"
 MANIFEST = f"results/demo/runs/{CELL}/cell.json"
-PROFILE = "workflow/profiles/slurm"
-LOCAL = "workflow/profiles/default"
+PROFILE = "profiles/slurm"
+LOCAL = "profiles/default"
 PATIENCE = 240.0  # seconds; generous, for machines that are busy with something else
 
 

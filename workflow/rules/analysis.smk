@@ -1,50 +1,27 @@
-rule cluster:
-    """t-SNE embeddings and silhouettes of a teacher's answers, over gamma."""
-    input:
-        f"{ROOT}/oracle/{{run}}/responses.json",
-    output:
-        scores=f"{ROOT}/analysis/clusters/{{run}}/clusters.csv",
-        embeddings=f"{ROOT}/analysis/clusters/{{run}}/embeddings.npz",
-    log:
-        f"logs/{PLAN.scale}/cluster/{{run}}.log",
-    conda:
-        "../../envs/xkd.yaml"
-    threads: lambda wildcards: clustering_of(wildcards).threads
-    resources:
-        mem_mb=lambda wildcards, attempt: attempt * clustering_of(wildcards).memory_mb,
-        runtime=lambda wildcards, attempt: attempt * clustering_of(wildcards).minutes,
-    params:
-        settings=CONFIG["clusters"],
-        code=lambda wildcards: jobs.code_of_inspection(
-            "clusters", settings_of(wildcards)
-        ),
-    shell:
-        "python -m xkd cluster {wildcards.run} --threads {threads} > {log} 2>&1"
+"""One rule per file of workflow/xkd/analyses/, named after it."""
 
+for name in ANALYSES:
 
-rule explain:
-    """One explanation per class of some test images, and class similarity over all of them."""
-    input:
-        data=data_of,
-        cell=cell_of,
-    output:
-        grid=f"{ROOT}/analysis/explanations/{{run}}/explanations.npz",
-        similarity=f"{ROOT}/analysis/explanations/{{run}}/class_similarity.npz",
-    log:
-        f"logs/{PLAN.scale}/explain/{{run}}.log",
-    conda:
-        "../../envs/xkd.yaml"
-    resources:
-        gpu=lambda wildcards: explanation_of(wildcards).gpu,
-        device=lambda wildcards: device(explanation_of(wildcards)),
-        mem_mb=lambda wildcards, attempt: attempt * explanation_of(wildcards).memory_mb,
-        runtime=lambda wildcards, attempt: attempt * explanation_of(wildcards).minutes,
-    params:
-        pairs=lambda wildcards: CONFIG["class_pairs"].get(
-            settings_of(wildcards).dataset.name
-        ),
-        code=lambda wildcards: jobs.code_of_inspection(
-            "explanations", settings_of(wildcards)
-        ),
-    shell:
-        "python -m xkd explain {wildcards.run} --device {resources.device} > {log} 2>&1"
+    rule:
+        """An analysis of a trained network; its file says of what."""
+        name:
+            name
+        input:
+            unpack(partial(analysis_inputs, name)),
+        output:
+            **jobs.analysis_outputs(name, "{run}", LAYOUT),
+            analysis=jobs.analysis_card(name, "{run}", LAYOUT),
+        log:
+            f"{LOGS}/{name}/{{run}}.log",
+        conda:
+            "../../envs/xkd.yaml"
+        threads: lambda wildcards, analysis=name: analysing(analysis, wildcards).threads
+        resources:
+            **asked(partial(analysing, name)),
+        params:
+            analysis=name,
+            options=partial(options_of, name),
+            code=partial(analysis_code, name),
+        shell:
+            "python -m xkd analyse {params.analysis} {wildcards.run} --threads {threads}"
+            " --device {resources.device} > {log} 2>&1"

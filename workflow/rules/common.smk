@@ -2,27 +2,20 @@
 
 import re
 from dataclasses import asdict
+from functools import partial
+from os.path import relpath
 from pathlib import Path
 from shlex import quote
 
-from xkd.plan import config as conf
-from xkd.plan import costs, jobs
 from xkd.errors import Refused
 from xkd.monitor.failures import Failures
+from xkd.plan import config as conf
+from xkd.plan import costs, declarations, jobs
 from xkd.plan.grid import Plan
 from xkd.plan.runs import CELL, NAME, Cell, Run
 from xkd.plan.settings import REINFORCEMENT
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-
-
-def command_line_config():
-    """What the command line adds to config.yaml: files first, then single values."""
-    said = {}
-    for file in workflow.config_settings.configfiles:
-        conf.merge(said, load_configfile(file))
-    return conf.merge(said, conf.typed(workflow.config_settings.config))
 
 
 def read_plan():
@@ -30,27 +23,32 @@ def read_plan():
 
     A job on a cluster starts Snakemake anew, and keeps to the config that it was submitted with.
     """
+    given = workflow.config_settings
+    here, beside = Path(conf.CONFIG), Path(workflow.basedir) / conf.CONFIG
     try:
         if workflow.remote_exec and conf.exported():
-            settled = conf.load(conf.exported())
+            effective = conf.load(conf.exported())
         else:
-            settled = conf.effective(
-                conf.merge(dict(config), command_line_config()), command_line_config()
+            effective = conf.load(
+                here if here.exists() else beside,
+                overlays=map(Path, given.configfiles),
+                values=conf.typed(given.config),
             )
-        plan = Plan(settled)
+        plan = Plan(effective)
         return (
-            settled,
+            effective,
             plan,
-            conf.freeze(settled, plan.layout().root.parent / ".config"),
+            conf.freeze(effective, plan.layout().root.parent / ".config"),
         )
     except Refused as problem:
         raise WorkflowError(str(problem)) from None
 
 
-CONFIG, PLAN, CONFIG = read_plan()
+CONFIG, PLAN, FROZEN = read_plan()
 LAYOUT = PLAN.layout()
-ROOT = str(LAYOUT.root)
-conf.export(CONFIG)
+ROOT, LOGS = str(LAYOUT.root), f"logs/{PLAN.scale}"
+ANALYSES = [name for name in declarations.known_modules("analyses") if name in CONFIG["analyses"]]
+conf.export(FROZEN)
 FAILURES = Failures()
 logger.addHandler(FAILURES)
 
@@ -58,11 +56,11 @@ logger.addHandler(FAILURES)
 # config.yaml meanwhile. Inside a conda environment its own Python comes first.
 PYTHON = (
     ""
-    if "--sdm" in sys.argv
+    if workflow.deployment_settings.deployment_method
     else f"PATH={quote(str(Path(sys.executable).parent))}:$PATH "
 )
 shell.prefix(
-    f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(CONFIG))} "
+    f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(FROZEN))} "
     f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}; "
 )
 
@@ -146,60 +144,95 @@ def headers_of(wildcards):
     return [table.removesuffix(".npy") + ".json" for table in tables_of(wildcards)]
 
 
-# ---------------------------------------------------------------- what the jobs ask a scheduler for
+# ----------------------------------------------------------------- what jobs need from a scheduler
 
 
-def device(demand):
-    """Where a job computes: what is too short to queue for a GPU leaves it to others."""
-    return "auto" if demand.gpu else "cpu"
+def asked(cost):
+    """The resources of a rule. cost: from wildcards to a `costs.Demand`.
+
+    Jobs that are too short to queue for a GPU compute on the CPU; every attempt gets more.
+    """
+    return {
+        "gpu": lambda wildcards: cost(wildcards).gpu,
+        "device": lambda wildcards: "auto" if cost(wildcards).gpu else "cpu",
+        "mem_mb": lambda wildcards, attempt: attempt * cost(wildcards).memory_mb,
+        "runtime": lambda wildcards, attempt: attempt * cost(wildcards).minutes,
+    }
 
 
-def preparation_of(wildcards):
+def preparing(wildcards):
     return costs.preparation(PLAN.dataset(wildcards.dataset))
 
 
-def training_of(wildcards):
+def training(wildcards):
     return costs.training(settings_of(wildcards), CONFIG["engine"])
 
 
-def search_of(wildcards):
+def searching(wildcards):
     trials = [PLAN.settings(cell) for _, cell in settings_of(wildcards).search.trials]
     return costs.search(trials, CONFIG["engine"])
 
 
-def arrival_of(wildcards):
+def importing(wildcards):
     return costs.arrival(settings_of(wildcards))
 
 
-def tabulation_of(wildcards):
+def tabulating(wildcards):
     return costs.tabulation(settings_of(wildcards))
 
 
-def questions_of(wildcards):
-    return costs.questions(settings_of(wildcards), len(PLAN.reinforcements()))
+def analysing(name, wildcards):
+    """What one run of an analysis costs."""
+    cost = declarations.declaration("analyses", name)["COST"]
+    return costs.analysis(settings_of(wildcards), cost, options_of(name, wildcards))
 
 
-def explanation_of(wildcards):
-    return costs.explanation(settings_of(wildcards))
+# ------------------------------------------------------------------------------ analyses and items
 
 
-def clustering_of(wildcards):
-    return costs.clustering(settings_of(wildcards), CONFIG["clusters"])
+def options_of(name, wildcards):
+    """Options of an analysis for the run that the wildcards name."""
+    return PLAN.analysis(name, Run.parse(wildcards.run).cell)
 
 
-def outputs_of(*papers):
-    """Files of all items of these papers that are not optional."""
-    return [
+def analysis_inputs(name, wildcards):
+    """Files that an analysis of a run reads."""
+    return jobs.analysis_inputs(name, Run.parse(wildcards.run), LAYOUT)
+
+
+def analysis_code(name, wildcards):
+    return jobs.code_of_analysis(name, settings_of(wildcards), options_of(name, wildcards))
+
+
+def outputs_of(paper):
+    """Files of all items of a paper that are not optional."""
+    found = [
         path
-        for item in PLAN.items.values()
-        if item.entry["paper"] in papers and not item.optional
+        for item in PLAN.items_of(paper)
         for path in LAYOUT.item(item.kind, item.name).values()
-    ] + [
-        path
-        for paper in papers
-        if PLAN.claimed(paper)
-        for path in jobs.claims_page(paper, LAYOUT).values()
     ]
+    return found + (list(jobs.claims_page(paper, LAYOUT).values()) if PLAN.claimed(paper) else [])
+
+
+def script_of(item):
+    """The file that draws an item, relative to these rules where the project holds it."""
+    path = (item.files.script or jobs.SCRIPTS / "table.py").resolve()
+    rules = Path(workflow.basedir) / "workflow" / "rules"
+    inside = path.is_relative_to(Path(workflow.basedir))
+    return relpath(path, rules) if inside else str(path)
+
+
+def shown(path, form, category, number, caption):
+    """A file of an item, in Snakemake's report if it is one that people look at."""
+    if form not in ("html", "png"):
+        return path
+    return report(
+        path,
+        caption=caption,
+        category=category,
+        subcategory=number,
+        labels={"item": number, "form": form},
+    )
 
 
 # Items about which a paper claims something; nothing at all if there are none.
@@ -212,9 +245,3 @@ CLAIMED = (
 def claims_of(wildcards):
     """What an item's claims are judged by."""
     return jobs.claim_inputs(PLAN, PLAN.items[wildcards.item], LAYOUT)
-
-
-def script_of(name):
-    """The file that draws an item, relative to these rules."""
-    item = PLAN.items[name]
-    return f"../scripts/{item.kind}/{item.script}.py"

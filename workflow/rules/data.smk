@@ -4,14 +4,13 @@ rule prepare:
         data=f"{ROOT}/data/{{dataset}}/data.safetensors",
         manifest=f"{ROOT}/data/{{dataset}}/manifest.json",
     log:
-        f"logs/{PLAN.scale}/prepare/{{dataset}}.log",
+        f"{LOGS}/prepare/{{dataset}}.log",
     conda:
         "../../envs/xkd.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * preparation_of(wildcards).memory_mb,
-        runtime=lambda wildcards, attempt: attempt * preparation_of(wildcards).minutes,
+        **asked(preparing),
     params:
-        settings=lambda wildcards: asdict(PLAN.dataset(wildcards.dataset)),
+        settings=lambda wildcards: PLAN.dataset(wildcards.dataset).content(),
         code=lambda wildcards: jobs.code_of_data(PLAN.dataset(wildcards.dataset)),
     shell:
         "python -m xkd prepare {wildcards.dataset} > {log} 2>&1"

@@ -1,8 +1,6 @@
 """One rule per item, named after it, so that `snakemake le_table6` draws just that one."""
 
 for item in PLAN.items.values():
-    # `script:` is read here, and again when the job runs, where Snakemake itself sets `rule`.
-    globals()["rule"] = item.name
 
     rule:
         name:
@@ -11,29 +9,22 @@ for item in PLAN.items.values():
             **jobs.item_inputs(PLAN, item, LAYOUT),
         output:
             **{
-                form: (
-                    report(
-                        path,
-                        caption="../report/item.rst",
-                        category=item.entry["paper"],
-                        subcategory=item.entry["number"],
-                        labels={"item": item.entry["number"], "form": form},
-                    )
-                    if form in ("html", "png")
-                    else path
+                form: shown(
+                    path, form, item.paper["label"], item.entry["number"], "../report/item.rst"
                 )
                 for form, path in LAYOUT.item(item.kind, item.name).items()
             },
         log:
-            f"logs/{PLAN.scale}/{item.kind}/{item.name}.log",
+            f"{LOGS}/{item.kind}/{item.name}.log",
         localrule: True
         conda:
             "../../envs/xkd.yaml"
         params:
             item=jobs.item_description(PLAN, item),
             code=jobs.code_of_drawing(item),
+            script=script_of(item),
         script:
-            script_of(rule)
+            "{params.script}"
 
 
 rule judge:
@@ -43,7 +34,7 @@ rule judge:
     output:
         f"{ROOT}/{{kind}}/{{item}}_claims.csv",
     log:
-        f"logs/{PLAN.scale}/judge/{{kind}}/{{item}}.log",
+        f"{LOGS}/judge/{{kind}}/{{item}}.log",
     wildcard_constraints:
         kind="tables|figures",
         item=CLAIMED,
@@ -57,35 +48,28 @@ rule judge:
         "../scripts/judge.py"
 
 
-for paper in filter(PLAN.claimed, ("LE", "Oracle")):
+for paper in filter(PLAN.claimed, CONFIG["papers"]):
 
     rule:
         """All claims of a paper on one page."""
         name:
-            f"{paper.lower()}_claims"
+            f"{paper}_claims"
         input:
             [str(jobs.claims_file(item, LAYOUT)) for item in PLAN.claimed(paper)],
         output:
             **{
-                form: (
-                    report(
-                        path,
-                        caption="../report/claims.rst",
-                        category="Claims",
-                        labels={"item": paper, "form": form},
-                    )
-                    if form == "html"
-                    else path
+                form: shown(
+                    path, form, "Claims", CONFIG["papers"][paper]["label"], "../report/claims.rst"
                 )
                 for form, path in jobs.claims_page(paper, LAYOUT).items()
             },
         log:
-            f"logs/{PLAN.scale}/tables/{paper.lower()}_claims.log",
+            f"{LOGS}/tables/{paper}_claims.log",
         localrule: True
         conda:
             "../../envs/xkd.yaml"
         params:
-            paper=paper,
+            paper=CONFIG["papers"][paper]["label"],
             scale=PLAN.scale,
             shown=[jobs.item_description(PLAN, item) for item in PLAN.claimed(paper)],
             code=jobs.code_of_claims("claims"),
@@ -93,13 +77,11 @@ for paper in filter(PLAN.claimed, ("LE", "Oracle")):
             "../scripts/claims.py"
 
 
-rule le:
-    """All tables and figures of the LE paper."""
-    input:
-        outputs_of("LE"),
+for paper in CONFIG["papers"]:
 
-
-rule oracle:
-    """All tables and figures of the Oracle paper."""
-    input:
-        outputs_of("Oracle"),
+    rule:
+        """All tables and figures of a paper."""
+        name:
+            paper
+        input:
+            outputs_of(paper),

@@ -6,16 +6,13 @@ rule import_weights:
     output:
         f"{ROOT}/runs/{{cell}}/cell.json",
     log:
-        f"logs/{PLAN.scale}/import_weights/{{cell}}.log",
+        f"{LOGS}/import_weights/{{cell}}.log",
     wildcard_constraints:
         cell=IMPORTED,
     conda:
         "../../envs/xkd.yaml"
     resources:
-        gpu=lambda wildcards: arrival_of(wildcards).gpu,
-        device=lambda wildcards: device(arrival_of(wildcards)),
-        mem_mb=lambda wildcards, attempt: attempt * arrival_of(wildcards).memory_mb,
-        runtime=lambda wildcards, attempt: attempt * arrival_of(wildcards).minutes,
+        **asked(importing),
     params:
         settings=lambda wildcards: settings_of(wildcards).slice(),
         code=lambda wildcards: jobs.code_of_import(settings_of(wildcards)),
@@ -31,15 +28,12 @@ rule search:
     output:
         f"{ROOT}/runs/{{cell}}/search.json",
     log:
-        f"logs/{PLAN.scale}/search/{{cell}}.log",
+        f"{LOGS}/search/{{cell}}.log",
     conda:
         "../../envs/xkd.yaml"
-    threads: lambda wildcards: search_of(wildcards).threads
+    threads: lambda wildcards: searching(wildcards).threads
     resources:
-        gpu=lambda wildcards: search_of(wildcards).gpu,
-        device=lambda wildcards: device(search_of(wildcards)),
-        mem_mb=lambda wildcards, attempt: attempt * search_of(wildcards).memory_mb,
-        runtime=lambda wildcards, attempt: attempt * search_of(wildcards).minutes,
+        **asked(searching),
     params:
         trials=lambda wildcards: trials_of(wildcards),
         code=lambda wildcards: jobs.code_of_search(settings_of(wildcards)),
@@ -47,6 +41,28 @@ rule search:
     shell:
         "python -m xkd search {wildcards.cell} --threads {threads} --device {resources.device}"
         " > {log} 2>&1"
+
+
+rule tabulate_teacher:
+    """A frozen teacher's logits for every augmented view, on x or on x*, for all its students."""
+    input:
+        data=data_of,
+        teacher=cell_of,
+    output:
+        table=temp(f"{ROOT}/teachers/{{run}}/{{reinforcement}}.npy"),
+        header=temp(f"{ROOT}/teachers/{{run}}/{{reinforcement}}.json"),
+    log:
+        f"{LOGS}/tabulate_teacher/{{run}}/{{reinforcement}}.log",
+    conda:
+        "../../envs/xkd.yaml"
+    resources:
+        **asked(tabulating),
+    params:
+        code=lambda wildcards: jobs.code_of_table(settings_of(wildcards)),
+    shell:
+        "python -m xkd tabulate_teacher {wildcards.run} --reinforcement {wildcards.reinforcement}"
+        " --threads {threads} --device {resources.device}"
+        " --out {output.table} > {log} 2>&1"
 
 
 rule train:
@@ -60,17 +76,14 @@ rule train:
     output:
         f"{ROOT}/runs/{{cell}}/cell.json",
     log:
-        f"logs/{PLAN.scale}/train/{{cell}}.log",
+        f"{LOGS}/train/{{cell}}.log",
     wildcard_constraints:
         cell=TRAINED,
     conda:
         "../../envs/xkd.yaml"
-    threads: lambda wildcards: training_of(wildcards).threads
+    threads: lambda wildcards: training(wildcards).threads
     resources:
-        gpu=lambda wildcards: training_of(wildcards).gpu,
-        device=lambda wildcards: device(training_of(wildcards)),
-        mem_mb=lambda wildcards, attempt: attempt * training_of(wildcards).memory_mb,
-        runtime=lambda wildcards, attempt: attempt * training_of(wildcards).minutes,
+        **asked(training),
     params:
         seeds=lambda wildcards: settings_of(wildcards).seeds,
         settings=lambda wildcards: settings_of(wildcards).slice(),

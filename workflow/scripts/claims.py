@@ -3,7 +3,7 @@
 from xkd.report import claims, drawing, tables, verdicts
 
 if __name__ == "__main__":
-    with drawing.logged(snakemake.log):
+    with drawing.job(snakemake):
         frames = [claims.read(path) for path in snakemake.input]
         page = verdicts.page(snakemake.params.paper, snakemake.params.shown, frames)
         tables.save(page, snakemake.output)

@@ -9,7 +9,7 @@ from xkd.files import write_text
 from xkd.report import claims, drawing, results
 
 if __name__ == "__main__":
-    with drawing.logged(snakemake.log):
+    with drawing.job(snakemake):
         item = snakemake.params.item
         runs = results.read_cells(snakemake.input.cells, item)
         printed = snakemake.input.get("published")

@@ -76,6 +76,11 @@ def write_text(path: Path, content: str) -> None:
         temporary.write_text(content, encoding="utf-8")
 
 
+def plain(content: Any) -> Any:
+    """The content as JSON and YAML give it back: lists for tuples."""
+    return json.loads(json.dumps(content))
+
+
 def read_json(path: Path) -> Any:
     """Raises Refused when the file is absent or not JSON."""
     try:

@@ -11,7 +11,9 @@ import platform
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -19,19 +21,28 @@ PACKAGE = Path(__file__).resolve().parent
 def fingerprint(*modules: str) -> str:
     """Digest (16 hexadecimal digits) of the named `xkd` modules and all they import.
 
-    A module that says `AFFECTS_RESULTS = False` (progress bars, locks, messages) is left out.
+    A module that says `AFFECTS_RESULTS = False` (progress bars, locks, messages) is left out. The
+    digest does not depend on the Python that computes it.
     """
-    digest = hashlib.sha256()
-    for module in sorted(closure(*modules)):
-        if (meaning := _meaning(_file(module))) is not None:
-            digest.update(f"{module}\0{meaning}\0".encode())
-    return digest.hexdigest()[:16]
+    return _digest("".join(f"{name}\0{code}\0" for name, code in by_module(*modules).items()))
+
+
+def by_module(*modules: str) -> dict[str, str]:
+    """Digest of each module that `fingerprint` covers, by name, in alphabetical order.
+
+    Two fingerprints differ exactly if these do, so they tell where two code versions part.
+    """
+    meanings = {module: _meaning(_file(module)) for module in sorted(closure(*modules))}
+    return {module: _digest(text) for module, text in meanings.items() if text is not None}
 
 
 def fingerprint_of_script(path: Path) -> str:
     """Digest of a script outside the package together with the `xkd` modules it imports."""
-    imported = fingerprint(*_imports_of(path))
-    return hashlib.sha256(f"{_meaning(path)}\0{imported}".encode()).hexdigest()[:16]
+    return _digest(f"{_meaning(path)}\0{fingerprint(*_imports_of(path))}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @cache
@@ -39,7 +50,46 @@ def _meaning(path: Path) -> str | None:
     """The syntax tree without comments and docstrings; None where nothing in it affects results."""
     if _declares_no_effect(_tree(path)):
         return None
-    return ast.dump(_without_docstrings(_parse(path)))  # a tree of its own: it gets pruned
+    return canonical(_without_docstrings(_parse(path)))  # a tree of its own: it gets pruned
+
+
+#: Say nothing that the rest of the tree does not: where a name stands, comments, a `u` before text.
+REDUNDANT = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+
+
+def canonical(node: Any) -> str:
+    """Text of a syntax tree, equal for every Python that can parse the code.
+
+    `ast.dump` will not do: Python 3.12 gave functions and classes a field for type parameters, 3.13
+    leaves empty fields out, and 3.12 splits the text of f-strings otherwise than 3.11. So fields
+    that are empty are left out, and neighbouring pieces of an f-string are joined.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(canonical, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)  # `repr` escapes what this Python's edition of Unicode cannot print
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.JoinedStr):
+        fields["values"] = _joined(node.values)
+    told = (
+        f"{name}={canonical(value)}"
+        for name, value in sorted(fields.items())
+        if name not in REDUNDANT
+        and (isinstance(node, ast.Constant) or (value is not None and value != []))
+    )
+    return f"{type(node).__name__}({','.join(told)})"
+
+
+def _joined(pieces: list[ast.expr]) -> list[ast.expr]:
+    """Pieces of an f-string, no two of plain text in a row and none of them empty."""
+    joined: list[ast.expr] = []
+    for plain, group in groupby(pieces, lambda piece: isinstance(piece, ast.Constant)):
+        some = list(group)
+        if plain:
+            text = "".join(piece.value for piece in some)
+            some = [ast.Constant(text)] if text else []
+        joined += some
+    return joined
 
 
 def closure(*modules: str) -> set[str]:
@@ -151,21 +201,27 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Commit of the working tree, `+changes` if it differs from it, `unknown` outside git."""
+    """Commit of the project's working tree, with `+changes` if files differ from it.
+
+    `unknown` where the project is no repository of its own: one that merely surrounds it, as when
+    an archive was unpacked inside another project, has commits that say nothing of this code.
+    """
+    root = PACKAGE.parent.parent
     try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(PACKAGE), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for command in (
-                ["rev-parse", "--short=12", "HEAD"],
-                ["status", "--porcelain", "--untracked-files=no"],
-            )
-        )
+        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return "unknown"
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return commit + ("+changes" if changes else "")
+
+
+def _git(folder: Path, *command: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    ).stdout.strip()

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from xkd.analyses.base import TrainedNetwork
+from xkd.analyses._network import TrainedNetwork
 from xkd.files import atomic
 from xkd.plan.settings import Reinforcement
 from xkd.reinforce import bounds_of, reinforce

@@ -1,43 +1,76 @@
-"""The trained network and the images that an analysis looks at."""
+"""What an analysis receives, and the card that it leaves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from xkd.data.dataset import PreparedData, load
-from xkd.data.stream import Normalisation
-from xkd.evaluate import at_once, load_network
-from xkd.networks import Network
+from xkd.files import digest, plain, write_json
+from xkd.plan.declarations import declaration
+from xkd.plan.jobs import analysis_card
 from xkd.plan.runs import Layout, Run
-from xkd.plan.settings import CellSettings, DatasetSettings
+from xkd.plan.settings import CellSettings
+from xkd.records.analyses import check_card
 
-BATCH = 500  # images of 32x32 per pass
+if TYPE_CHECKING:
+    from xkd.analyses._network import TrainedNetwork
 
 
 @dataclass(frozen=True)
-class TrainedNetwork:
-    """network: frozen, in evaluation mode, on `device`; dataset, data: what it was trained on."""
+class Request:
+    """A run to be analysed.
 
-    network: Network
-    dataset: DatasetSettings
-    data: PreparedData
-    normalised: Normalisation
-    device: torch.device
+    options: of the analysis, defaults filled in; threads, device: to be used
+    """
+
+    name: str
+    run: Run
+    settings: CellSettings
+    layout: Layout
+    options: Mapping[str, Any]
+    threads: int = 1
+    device: str = "auto"
 
     @property
-    def batch(self) -> int:
-        """Images per pass: of large ones only a few, since the way back keeps all activations."""
-        return at_once(BATCH, self.dataset.size)
+    def folder(self) -> Path:
+        """Where the outputs go."""
+        return self.layout.analysis(self.name, self.run)
 
-    @classmethod
-    def of(
-        cls, settings: CellSettings, run: Run, layout: Layout, threads: int, device: str
-    ) -> "TrainedNetwork":
-        """Raises Refused when the run or the data set is absent or damaged."""
-        torch.set_num_threads(threads)
-        wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        place = torch.device(wanted)
-        network = load_network(layout.run(run), settings.network, settings.dataset).to(place)
-        data = load(layout.data(settings.dataset.name))
-        normalised = Normalisation(settings.dataset, place)
-        return cls(network, settings.dataset, data, normalised, place)
+    def output(self, key: str) -> Path:
+        """The file that `OUTPUTS` declares under this key."""
+        return self.folder / declaration("analyses", self.name)["OUTPUTS"][key]
+
+    def read(self, analysis: str) -> Path:
+        """Folder of another analysis of the run, its files as they were written.
+
+        Raises: Refused if it is absent or damaged.
+        """
+        folder = self.layout.analysis(analysis, self.run)
+        check_card(Path(analysis_card(analysis, self.run, self.layout)))
+        return folder
+
+    @cached_property
+    def trained(self) -> "TrainedNetwork":
+        """The network and its data, loaded once. Raises Refused if one is absent or damaged."""
+        from xkd.analyses._network import TrainedNetwork
+
+        return TrainedNetwork.of(self.settings, self.run, self.layout, self.threads, self.device)
+
+
+def carry_out(request: Request) -> None:
+    """Run an analysis; its card, with options and digests, is written last."""
+    card = Path(analysis_card(request.name, request.run, request.layout))
+    card.unlink(missing_ok=True)
+    import_module(f"xkd.analyses.{request.name}").analyse(request)
+    outputs = declaration("analyses", request.name)["OUTPUTS"].values()
+    write_json(
+        card,
+        {
+            "analysis": request.name,
+            "run": str(request.run),
+            "options": plain(request.options),
+            "digests": {name: digest(request.folder / name) for name in outputs},
+        },
+    )

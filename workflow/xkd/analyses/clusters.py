@@ -2,7 +2,7 @@
 
 import csv
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from types import FrameType
@@ -13,12 +13,50 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from xkd.analyses.base import Request
 from xkd.errors import Refused
 from xkd.files import atomic, read_json, verify
 from xkd.measures.clusters import balanced_subset, cluster_scores
-from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import Reinforcement
 
+READS = ("responses", "data")
+OUTPUTS = {"clusters": "clusters.csv", "embeddings": "embeddings.npz"}
+OPTIONS = {
+    "gammas": {
+        "description": "reinforcements whose responses are clustered",
+        "type": "array",
+        "uniqueItems": True,
+        "items": {"type": "number", "minimum": 0},
+        "within": "responses.gradient",
+    },
+    "splits": {
+        "description": "images that are clustered; the first split is drawn",
+        "type": "array",
+        "minItems": 1,
+        "uniqueItems": True,
+        "items": {"enum": ["test", "train"]},
+        "within": "responses.splits",
+    },
+    "points": {
+        "description": "at most so many images, class-balanced, the same for every γ",
+        "type": "integer",
+        "minimum": 10,
+        "above": "perplexity",
+    },
+    "perplexity": {"description": "of t-SNE", "type": "number", "minimum": 2},
+    "embedding_seeds": {
+        "description": "t-SNE embeddings of each cloud of points",
+        "type": "integer",
+        "minimum": 1,
+    },
+}
+#: t-SNE of ten thousand points takes a minute on one core.
+COST = {
+    "threads": "min(4, len(gammas) * len(splits) * embedding_seeds)",
+    "core_minutes": "len(gammas) * len(splits) * embedding_seeds"
+    " * min(points, max(train, test)) / 10000",
+    "memory_mb": "threads * (500 + 0.05 * min(points, max(train, test)))",
+}
 COLUMNS = ("kind", "gamma", "split", "space", "metric", "labels", "seed", "silhouette", "top1")
 
 
@@ -35,33 +73,26 @@ class Clustered(NamedTuple):
     coarse: NDArray | None
 
 
-def cluster_answers(
-    run: Run,
-    layout: Layout,
-    *,
-    gammas: Sequence[float],
-    splits: Sequence[str],
-    points: int,
-    perplexity: float,
-    embedding_seeds: int,
-    threads: int = 1,
-) -> None:
+def analyse(request: Request) -> None:
     """Write `clusters.csv`, a silhouette a row, and `embeddings.npz`: seed 0, the first split.
 
-    Args:
-        points: at most this many images, class-balanced, the same for every gamma.
-        threads: clouds worked on at once, each by a process; the bits do not depend on it.
-    Raises: Refused if answers are missing or damaged, or there are too few points.
+    Clouds of points are worked on side by side, each by a process; bits do not depend on how many.
+
+    Raises: Refused if responses are missing or damaged, or there are too few points.
     """
-    responses = read_json(layout.responses(run))
-    folder = layout.responses(run).parent
-    reinforcements = [Reinforcement(float(gamma)) for gamma in gammas]
-    clouds = list(product(splits, reinforcements, [None, *range(embedding_seeds)]))
-    work = (delayed(cluster)(folder, responses, *cloud, points, perplexity) for cloud in clouds)
+    options, folder = request.options, request.read("responses")
+    responses = read_json(folder / "responses.json")
+    splits = options["splits"]
+    reinforcements = [Reinforcement(float(gamma)) for gamma in options["gammas"]]
+    clouds = list(product(splits, reinforcements, [None, *range(options["embedding_seeds"])]))
+    work = (
+        delayed(cluster)(folder, responses, *cloud, options["points"], options["perplexity"])
+        for cloud in clouds
+    )
     rows: list[dict[str, object]] = []
     arrays: dict[str, NDArray] = {}
     signal.signal(signal.SIGTERM, _leave)
-    done = Parallel(n_jobs=threads, return_as="generator")(work)
+    done = Parallel(n_jobs=request.threads, return_as="generator")(work)
     for (split, reinforcement, seed), found in zip(clouds, done, strict=True):
         rows += found.rows
         space = "logits" if seed is None else f"embedding {seed}"
@@ -73,12 +104,11 @@ def cluster_answers(
                 arrays["coarse"] = found.coarse
     arrays["class_names"] = np.array(responses["class_names"])
     arrays["coarse_names"] = np.array(responses["coarse_names"] or [])
-    arrays.update(_thumbnails(layout, run, arrays, splits[0]))
-    folder = layout.clusters(run)
-    with atomic(folder / "embeddings.npz") as temporary, temporary.open("wb") as file:
+    arrays.update(_thumbnails(request, arrays, splits[0]))
+    with atomic(request.output("embeddings")) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
     with (
-        atomic(folder / "clusters.csv") as temporary,
+        atomic(request.output("clusters")) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, COLUMNS)
@@ -126,21 +156,19 @@ def _read(
     if (known := responses["reinforcements"].get(str(reinforcement))) is None:
         raise Refused(
             f"{folder}: no answers for {reinforcement}; found "
-            f"{', '.join(responses['reinforcements'])}; run the rule 'reinforce' again"
+            f"{', '.join(responses['reinforcements'])}; run the analysis 'responses' again"
         )
     path = verify(folder / str(reinforcement) / f"{split}.npz", known["digests"][f"{split}.npz"])
     with np.load(path) as archive:
         return {name: archive[name] for name in archive.files}
 
 
-def _thumbnails(
-    layout: Layout, run: Run, arrays: dict[str, NDArray], split: str
-) -> dict[str, NDArray]:
+def _thumbnails(request: Request, arrays: dict[str, NDArray], split: str) -> dict[str, NDArray]:
     """One image per superclass (or class), and which of the points it is."""
     from xkd.data.dataset import load
 
     groups = arrays.get("coarse", arrays["labels"])
     first = np.array([np.flatnonzero(groups == group)[0] for group in np.unique(groups)])
-    images = load(layout.data(run.cell.dataset)).split(split).images
+    images = load(request.layout.data(request.run.cell.dataset)).split(split).images
     pixels = images[arrays["points"][first]].movedim(1, -1).numpy()
     return {"thumbnails": pixels, "thumbnail_points": first}

@@ -8,45 +8,48 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from xkd.analyses.base import TrainedNetwork
+from xkd.analyses._network import TrainedNetwork
+from xkd.analyses.base import Request
 from xkd.errors import Refused, unknown
 from xkd.explain import explain
 from xkd.files import atomic
 from xkd.measures.class_similarity import mean_similarity, pair_ranks
-from xkd.plan.runs import Layout, Run
+from xkd.plan.declarations import declaration
 from xkd.plan.settings import CellSettings
 from xkd.similarity import class_similarity, similarity_matrix
 
 SHOWN = 4  # images of Figure 1 (A38)
-RECTIFIED = ("gradcam", "gradcam_last_conv")  # explanations that end in a ReLU
+READS = ("weights", "data")
+OUTPUTS = {"explanations": "explanations.npz", "similarity": "class_similarity.npz"}
+OPTIONS = {
+    "explanation": {
+        "description": "a file of xkd/explain/",
+        "type": "string",
+        "registry": "explain",
+    },
+    "pairs": {
+        "description": "classes named as alike: shown first, and ranked",
+        "type": "array",
+        "items": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "string"}},
+        "default": [],
+    },
+}
+COST = {"passes": "classes * test"}
 
 
-def explain_run(
-    settings: CellSettings,
-    run: Run,
-    layout: Layout,
-    *,
-    pairs: Sequence[Sequence[str]],
-    threads: int = 1,
-    device: str = "auto",
-) -> None:
-    """Write `explanations.npz` and `class_similarity.npz` with the explanation of the run's method.
-
-    Args:
-        pairs: classes named as alike; their images are shown first, and their ranks recorded.
-    """
-    trained = TrainedNetwork.of(settings, run, layout, threads, device)
+def analyse(request: Request) -> None:
+    """Write `explanations.npz` and `class_similarity.npz`."""
+    trained, settings = request.trained, request.settings
+    pairs, method = request.options["pairs"], request.options["explanation"]
     for name in (name for pair in pairs for name in pair):
         if name not in trained.data.class_names:
-            where = f"class_pairs.{settings.dataset.name}"
+            where = f"analyses.explanations.pairs of {settings.dataset.name}"
             raise Refused(f"{where}: {unknown('class', name, trained.data.class_names)}")
-    method = settings.method.options["explanation"]
-    folder = layout.explanations(run)
-    for name, arrays in (
-        ("explanations.npz", _grid(trained, method, settings, pairs)),
-        ("class_similarity.npz", _similarity(trained, method, settings, pairs)),
+    for key, arrays in (
+        ("explanations", _grid(trained, method, settings, pairs)),
+        ("similarity", _similarity(trained, method, settings, pairs)),
     ):
-        with atomic(folder / name) as temporary, temporary.open("wb") as file:
+        with atomic(request.output(key)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
 
@@ -69,7 +72,7 @@ def _grid(
         "cosines": cosines.float().cpu().numpy(),
         "labels": labels.cpu().numpy(),
         "class_names": np.array(trained.data.class_names),
-        "signed": np.array(method not in RECTIFIED),
+        "signed": np.array(not declaration("explain", method)["RECTIFIED"]),
         **_about(settings, method),
     }
 

@@ -8,51 +8,69 @@ Images are not augmented, and x* is made from the true labels. Everything goes t
     <kind>-<gamma>/preview.png     image, difference, x* of some test images
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xkd.analyses._network import TrainedNetwork
 from xkd.analyses._preview import draw_preview
-from xkd.analyses.base import TrainedNetwork
+from xkd.analyses.base import Request
 from xkd.evaluate import save_tensors
 from xkd.files import atomic, digest, write_json
 from xkd.measures.calibration import ece, reliability, top1
 from xkd.measures.entropy import mean_entropy_bits
-from xkd.plan.runs import Layout, Run
-from xkd.plan.settings import CellSettings, Reinforcement
+from xkd.plan.settings import Reinforcement
 from xkd.reinforce import bounds_of, reinforce
 
+READS = ("weights", "data")
+OUTPUTS = {"responses": "responses.json"}
+OPTIONS = {
+    "gradient": {
+        "description": "γ of x* = x − (γ/64)·|x|·g; 0 leaves the images as they are",
+        "type": "array",
+        "uniqueItems": True,
+        "items": {"type": "number", "minimum": 0},
+    },
+    "sign": {
+        "description": "γ′ of x* = x − γ′·|x|·sign(g)",
+        "type": "array",
+        "uniqueItems": True,
+        "items": {"type": "number", "minimum": 0},
+    },
+    "keep": {
+        "description": "the γ of `gradient` whose reinforced images are stored",
+        "type": "array",
+        "uniqueItems": True,
+        "items": {"type": "number", "minimum": 0},
+        "within": "responses.gradient",
+    },
+    "splits": {
+        "description": "images that are answered",
+        "type": "array",
+        "minItems": 1,
+        "uniqueItems": True,
+        "items": {"enum": ["test", "train"]},
+    },
+}
+COST = {"passes": "(train + test) * (len(gradient) + len(sign))"}
 KEPT = 3e9  # bytes of reinforced images per split; all there are, but on ImageNet
 
 
-def ask_teacher(
-    settings: CellSettings,
-    run: Run,
-    layout: Layout,
-    reinforcements: Iterable[Reinforcement],
-    *,
-    keep: Iterable[float],
-    splits: Iterable[str],
-    threads: int = 1,
-    device: str = "auto",
-) -> None:
-    """Ask the trained network of `run`; leave the folder described above, `responses.json` last.
+def analyse(request: Request) -> None:
+    """Write the folder described above, `responses.json` last.
 
-    Args:
-        splits: those without images, or whose images stay in their files, are left out.
-        keep: gammas of kind "gradient" whose reinforced images are stored, up to KEPT bytes.
+    Splits without images, or whose images stay in their files, are left out.
     """
-    trained = TrainedNetwork.of(settings, run, layout, threads, device)
-    splits = [split for split in splits if len(trained.data.split(split).images)]
-    manifest = layout.responses(run)
+    trained, keep = request.trained, set(request.options["keep"])
+    splits = [s for s in request.options["splits"] if len(trained.data.split(s).images)]
+    manifest = request.output("responses")
     answers: dict[str, Any] = {}
-    for reinforcement in reinforcements:
+    for reinforcement in reinforcements(request.options):
         folder = manifest.parent / str(reinforcement)
-        stored = reinforcement.kind == "gradient" and reinforcement.gamma in set(keep)
+        stored = reinforcement.kind == "gradient" and reinforcement.gamma in keep
         scores: dict[str, Any] = {"kind": reinforcement.kind, "gamma": reinforcement.gamma}
         digests, images = {}, {}
         for split in splits:
@@ -79,14 +97,23 @@ def ask_teacher(
     write_json(
         manifest,
         {
-            "teacher": str(run),
-            "dataset": settings.dataset.name,
-            "network": settings.network.name,
+            "teacher": str(request.run),
+            "dataset": request.settings.dataset.name,
+            "network": request.settings.network.name,
             "class_names": trained.data.class_names,
             "coarse_names": trained.data.coarse_names,
             "reinforcements": answers,
         },
     )
+
+
+def reinforcements(options: Mapping[str, Any]) -> list[Reinforcement]:
+    """Every way in which the images are changed."""
+    return [
+        Reinforcement(float(gamma), kind)
+        for kind in ("gradient", "sign")
+        for gamma in options[kind]
+    ]
 
 
 def answer_split(
@@ -131,9 +158,3 @@ def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "entropy_bits_t1": mean_entropy_bits(logits, 1.0),
         "reliability": reliability(confidence, correct, 20),
     }
-
-
-def load_answers(folder: Path, reinforcement: Reinforcement, split: str) -> dict[str, np.ndarray]:
-    """Logits [N, C], labels and coarse labels that `ask_teacher` left."""
-    with np.load(folder / str(reinforcement) / f"{split}.npz") as archive:
-        return {name: archive[name] for name in archive.files}

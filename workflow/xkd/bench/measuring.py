@@ -50,14 +50,14 @@ class Effort:
 class Target:
     """One line of the report: what of the engine's is compared with what, and the promise.
 
-    kind:  speed (how many times as fast as the peer), cost (time in multiples of the peer's), or
-           memory (GiB)
-    bound: the least speed, or the most cost or memory; None for a line that is for information
+    kind:  speed (how many times as fast as the peer), cost (time in multiples of the peer's),
+           memory (GiB) or operations (launches of a step)
+    bound: the least speed, or the most of anything else; None for a line that is for information
     """
 
     ours: str
     against: str
-    kind: Literal["speed", "cost", "memory"]
+    kind: Literal["speed", "cost", "memory", "operations"]
     bound: float | None = None
 
     def met(self, value: float) -> bool | None:

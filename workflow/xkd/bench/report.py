@@ -14,7 +14,7 @@ from xkd.engine.outputs import circumstances
 from xkd.engine.runtime import Runtime
 from xkd.files import write_json, write_text
 
-UNITS = {"speed": "×", "cost": "×", "memory": " GiB"}
+UNITS = {"speed": "×", "cost": "×", "memory": " GiB", "operations": ""}
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ def tabular(line: Line) -> str:
 def measured(line: Line) -> str:
     """`1.52× [1.50, 1.55]`."""
     value, unit = line.figure.value, UNITS[line.target.kind]
+    if line.target.kind == "operations":
+        return f"{value.median:.0f}"
     spread = f" [{value.low:.2f}, {value.high:.2f}]" if line.figure.rounds > 1 else ""
     return f"{value.median:.2f}{unit}{spread}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from xkd import methods
-from xkd.bench import peers, whole_cells
+from xkd.bench import operations, peers, whole_cells
 from xkd.bench.measuring import PEER, Build, Effort, Figure, Target, compare, in_sessions
 from xkd.bench.sides import convolutions, engine, gathered, loaded, naive, products, ready
 from xkd.bench.synthetic import FULL, MLP, ORACLE, RESNET8, RESNET20, BenchCells
@@ -227,6 +227,7 @@ ROWS = {
         {"5": Target("five ResNet-20 on CIFAR-10", "all in memory", "memory", 3)},
         slow=True,
     ),
+    "launches": Row(operations.count, operations.TARGETS, slow=True),
     "compiled": Row(
         compiled,
         {

@@ -17,6 +17,7 @@ from xkd.engine.teacher import ForwardTeacher, TableTeacher, TeacherSource
 from xkd.engine.training import Training
 from xkd.evaluate import Scored
 from xkd.networks import Network
+from xkd.plan.declarations import declaration
 from xkd.plan.runs import Cell
 from xkd.plan.settings import (
     CellSettings,
@@ -24,7 +25,6 @@ from xkd.plan.settings import (
     MethodSettings,
     NetworkSettings,
     Recipe,
-    Reinforcement,
     TeacherNeeds,
     TeacherSettings,
 )
@@ -102,21 +102,20 @@ class BenchCells:
         """
         dataset, usual = (MNIST, LE_MLP) if network.family == "mlp" else (CIFAR10, LE_RESNET)
         recipe = recipe or usual
-        method = methods.load(uses)
+        method, declared = methods.load(uses), declaration("methods", uses)
         options = {name: schema.get("default") for name, schema in method.OPTIONS.items()}
         short = {"warmup": 0 if uses == "le" else 1, "first_epochs": 1}
         options |= {name: value for name, value in short.items() if name in options}
         options |= {"weights": dict(method.WEIGHTS)} | chosen
-        reinforcement = Reinforcement.of(options)
         teacher = None
-        if method.TEACHER != "nothing":
+        if method.TEACHER:
             teacher = TeacherSettings(Cell(dataset.name, network.name, "ce"), network)
         return CellSettings(
             Cell(dataset.name, network.name, uses, teacher and teacher.cell.slug),
             dataset,
             network,
             replace(recipe, batch=self.scale.batch or recipe.batch),
-            MethodSettings(uses, uses, options, TeacherNeeds(method.TEACHER, reinforcement)),
+            MethodSettings(uses, uses, options, TeacherNeeds.of(declared, options)),
             teacher,
             seeds=(0, 1, 2, 3, 4),
         )
@@ -155,15 +154,15 @@ class BenchCells:
         """Make images and table now, so that processes forked later share them."""
         self.pictures(settings.dataset)
         self.cell_data(settings.dataset, self.runtime())
-        if settings.method.needs.kind == "logits":
+        if settings.method.needs.tabulable:
             self.table(settings.dataset, self.runtime().device)
 
     def teacher(self, settings: CellSettings, runtime: Runtime) -> TeacherSource | None:
         """Untrained and frozen; looked up in a table of the usual size wherever logits will do."""
-        if (needs := settings.method.needs).kind == "nothing":
+        if not (needs := settings.method.needs).parts:
             return None
         network = self.network(settings, seed=99).eval().requires_grad_(False)
-        if needs.kind == "features":
+        if not needs.tabulable:
             return ForwardTeacher(network, needs, settings.dataset, runtime)
         logits = self.table(settings.dataset, runtime.device)
         rows = torch.arange(logits.shape[1], device=runtime.device)

@@ -51,23 +51,36 @@ class Watch:
 
 def train(cells: BenchCells, settings: CellSettings, options: EngineOptions, watch: Watch) -> None:
     """All seeds, from their start to their files, or until SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="xkd-bench-") as folder, Stop() as stop:
+        job = cell_job(cells, settings, options, watch, Path(folder), stop)
+        choice = backends.choose(options, len(settings.seeds), job.runtime.on_cuda)
+        job.card["engine"]["backend"] = choice.name
+        with suppress(Stopped):
+            if failures := choice.module.train(job):
+                raise RuntimeError("; ".join(failures.values()))
+    engine = job.card["engine"]
+    if engine["backend"] != choice.name:
+        raise RuntimeError(f"backend {choice.name} gave up: {engine['why']}")
+
+
+def cell_job(
+    cells: BenchCells,
+    settings: CellSettings,
+    options: EngineOptions,
+    watch: Watch,
+    folder: Path,
+    stop: Stop,
+) -> Job:
+    """A cell's training job on synthetic images, which leaves its files below `folder`."""
     runtime = Runtime.of(options)
     runtime.prepare()
     cell_data = cells.cell_data(settings.dataset, runtime)
     teacher = cells.teacher(settings, runtime)
-    choice = backends.choose(options, len(settings.seeds), runtime.on_cuda)
-    card: dict[str, Any] = {"engine": {"backend": choice.name}}
-    with tempfile.TemporaryDirectory(prefix="xkd-bench-") as folder, Stop() as stop:
-        fingerprints = dict.fromkeys(settings.seeds, "bench")
-        job = Job(
-            settings, list(settings.seeds), Layout(Path(folder)), cell_data, lambda seed: teacher,
-            runtime, options, fingerprints, card, watch, stop,
-        )  # fmt: skip
-        with suppress(Stopped):
-            if failures := choice.module.train(job):
-                raise RuntimeError("; ".join(failures.values()))
-    if card["engine"]["backend"] != choice.name:
-        raise RuntimeError(f"backend {choice.name} gave up: {card['engine']['why']}")
+    card: dict[str, Any] = {"engine": {}}
+    return Job(
+        settings, list(settings.seeds), Layout(folder), cell_data, lambda seed: teacher, runtime,
+        options, dict.fromkeys(settings.seeds, "bench"), card, watch, stop,
+    )  # fmt: skip
 
 
 class CellApart:

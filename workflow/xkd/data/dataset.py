@@ -1,5 +1,6 @@
 """A prepared data set, mapped into memory: images are read from the disk when they are needed."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ class Split(NamedTuple):
     """images: uint8, [N, C, H, W]; labels, coarse: int64, [N]; coarse is None without superclasses.
 
     index: int64, [N]; positions within the published training or test images.
-    files: of the N pictures where they are too many for memory; `images` has N = 0 then.
+    files: of the N pictures where they are too many for memory, relative to the data root;
+        `images` has N = 0 then.
     """
 
     images: Tensor
@@ -72,9 +74,8 @@ class PreparedData:
         """Training pictures that stay in their files."""
         if "train_files" not in self.tensors:
             return ()
-        names = self.tensors["train_files"].numpy().tobytes().decode().split("\n")
-        root = Path(self.manifest["data_root"])
-        return tuple(root / name for name in names)
+        names = self.tensors["train_files"].numpy().tobytes().split(b"\0")
+        return tuple(Path(os.fsdecode(name)) for name in names)
 
 
 def load(folder: Path, verify: bool = True) -> PreparedData:

@@ -1,5 +1,6 @@
 """One data set, verified and written as `data.safetensors` and, last of all, `manifest.json`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,12 @@ def prepare(
             "test": _per_class(raw.test_labels, settings),
         },
         "sources": raw.provenance,
-        **({"data_root": str(data_root.expanduser().resolve())} if raw.train_files else {}),
         "digests": {DATA: digest(out / DATA)},
     }
     write_json(out / MANIFEST, manifest)
+    if others := raw.notes.get("no_pictures"):
+        print(f"{settings.name}: {others} files are no pictures and left out: ", end="")
+        print(raw.notes["files_that_are_no_pictures"])
     return manifest
 
 
@@ -193,7 +196,7 @@ def _tensors(raw: Raw, holdout: np.ndarray) -> dict[str, np.ndarray]:
         "holdout": holdout,
     }
     if raw.train_files:
-        names = "\n".join(raw.train_files).encode()
+        names = b"\0".join(map(os.fsencode, raw.train_files))
         tensors["train_files"] = np.frombuffer(names, np.uint8)
     if raw.coarse_names:
         tensors["train_coarse"] = raw.train_coarse.astype(np.int16)

@@ -9,6 +9,7 @@ and column ox of the padded image, then mirrored if `flip`, has the number
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -94,12 +95,14 @@ class Resident:
             inner[:, 1] = inner[:, 0].flip(-2)
         self.labels = labels.to(device, torch.int64)
         self.normalised = Normalisation(settings, device, dtype, channels_last)
-        # Every crop of every image, without copying any: [N, mirrored, oy, ox, H, W, C].
-        image, mirror, row, column, channel = self.padded.stride()
-        self._crops = self.padded.as_strided(
-            (count, 1 + settings.flip, 2 * pad + 1, 2 * pad + 1, height, width, channels),
-            (image, mirror, row, column, row, column, channel),
+        # The window that begins at any pixel of any image, without copying one: [N, P, H, W, C].
+        image, _, row, column, channel = self.padded.stride()
+        corners = _corners(settings, height + 2 * pad, width + 2 * pad)
+        self._windows = self.padded.as_strided(
+            (count, int(corners.max()) + 1, height, width, channels),
+            (image, column, row, column, channel),
         )
+        self._corners = corners.to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -123,36 +126,55 @@ class Resident:
 
     def view_images(self, index: Tensor, view: Tensor) -> Tensor:
         """The images of `batch` alone, for instance to fill a teacher's table."""
-        mirrors, offsets = self._crops.shape[1:3]
-        crop, mirrored = view // mirrors, view % mirrors
-        row, column = crop // offsets, crop % offsets
-        # The mirror image of the crop at column ox is the crop at 2p − ox of the mirror image.
-        column = column + mirrored * (offsets - 1 - 2 * column)
-        images = self._crops[index, mirrored, row, column]  # [..., H, W, C]
+        images = self._windows[index, self._corners[view]]  # [..., H, W, C]
         return self.normalised(images.movedim(-1, -3))
+
+
+def _corners(settings: DatasetSettings, height: int, width: int) -> Tensor:
+    """Where each view begins: a pixel of the padded image, counted through it and its mirror image.
+
+    Looked up, since to work it out from a view's number would take a GPU eight launches a step.
+
+    Args:
+        height, width: of the padded image.
+    Returns: int64, one for every view.
+    """
+    mirrors, offsets = 1 + settings.flip, 2 * settings.pad + 1
+    view = torch.arange(mirrors * offsets**2)
+    crop, mirrored = view // mirrors, view % mirrors
+    row, column = crop // offsets, crop % offsets
+    # The mirror image of the crop at column ox is the crop at 2p − ox of the mirror image.
+    column = torch.where(mirrored == 1, offsets - 1 - column, column)
+    return (mirrored * height + row) * width + column
 
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """One epoch: which image in which view, in order. index, view: int64, [N]."""
+    """One epoch: which image in which view, in order. index, view: int64, [N].
+
+    drop_last: images that do not fill a batch are left out, unless there are no others.
+    """
 
     index: Tensor
     view: Tensor
     batch: int
+    drop_last: bool = False
 
     def __len__(self) -> int:
-        """Number of steps; the last may be smaller than `batch`, never empty."""
-        return -(-len(self.index) // self.batch)
+        """Number of steps."""
+        return len(self.sizes)
 
     @property
     def sizes(self) -> list[int]:
-        """Images in each step."""
+        """Images in each step; the last may be smaller than `batch`, never empty."""
         full, rest = divmod(len(self.index), self.batch)
-        return [self.batch] * full + [rest] * (rest > 0)
+        left_out = self.drop_last and full > 0
+        return [self.batch] * full + [rest] * (rest > 0 and not left_out)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(index, view) of each step, each [B]: what `Resident.batch` takes."""
-        return zip(self.index.split(self.batch), self.view.split(self.batch), strict=True)
+        steps = self.index.split(self.batch), self.view.split(self.batch)
+        return islice(zip(*steps, strict=True), len(self))
 
 
 class Stream:
@@ -163,11 +185,11 @@ class Stream:
 
     Args:
         images: those it runs over, here or in a folder; every one occurs once an epoch.
-        batch: images per step; a smaller last step is kept.
+        batch: images per step; a smaller last step is kept unless `drop_last`.
     """
 
-    def __init__(self, images: Images, batch: int, seed: int) -> None:
-        self.images, self.batch, self.seed = images, batch, seed
+    def __init__(self, images: Images, batch: int, seed: int, drop_last: bool = False) -> None:
+        self.images, self.batch, self.seed, self.drop_last = images, batch, seed, drop_last
 
     def epoch(self, number: int) -> EpochOrder:
         """The order of a 1-based epoch, on the device of the labels."""
@@ -175,7 +197,7 @@ class Stream:
         count, device = len(self.images), self.images.labels.device
         order = torch.randperm(count, generator=generator)
         view = torch.randint(self.images.views, (count,), generator=generator)
-        return EpochOrder(order.to(device), view.to(device), self.batch)
+        return EpochOrder(order.to(device), view.to(device), self.batch, self.drop_last)
 
 
 def _mixed(seed: int, epoch: int) -> int:

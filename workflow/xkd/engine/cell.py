@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from xkd import methods
 from xkd.engine import backends, memory, outputs
 from xkd.engine.backends import Choice
 from xkd.engine.build import parameter_count
@@ -20,9 +21,9 @@ from xkd.engine.teacher import Teachers
 from xkd.engine.team import Team, assemble
 from xkd.errors import Refused
 from xkd.evaluate import weights_digest
+from xkd.files import plain
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings
-from xkd.records.cards import plain
 from xkd.records.lock import locked
 
 AFFECTS_RESULTS = False
@@ -54,6 +55,7 @@ def train_cell(
         KeyboardInterrupt after SIGINT, once checkpoints are left.
     """
     options, cell, team = options or EngineOptions(), settings.cell, assemble()
+    _refuse_parts_of_batches(settings, team)
     with (
         _alone(team, layout, cell),
         contextlib.closing(watch(str(cell)) if team.is_leader else Silence()) as progress,
@@ -93,6 +95,14 @@ def train_cell(
         if team.is_leader:
             outputs.write_manifest(settings, layout, parameter_count(settings))
     return 0
+
+
+def _refuse_parts_of_batches(settings: CellSettings, team: Team) -> None:
+    if team.size > 1 and methods.load(settings.method.uses).WHOLE_BATCH:
+        raise Refused(
+            f"cell {settings.cell}: method '{settings.method.name}' compares the images of a whole "
+            f"batch, and torchrun started {team.size} processes to share it; start without torchrun"
+        )
 
 
 def _alone(team: Team, layout: Layout, cell: Cell) -> contextlib.AbstractContextManager:
@@ -150,7 +160,8 @@ def _check_memory(
     """
     taught = teachers(settings.seeds[0])
     shared = cell_data.bytes + teachers.bytes
-    needed = memory.estimate(settings, taught and taught.network, shared, processes)
+    labels = cell_data.train.labels
+    needed = memory.estimate(settings, taught and taught.network, shared, processes, labels)
     memory.require(settings, needed, at_once, teachers.runtime)
     return max(at_once, memory.room(needed, teachers.runtime))
 

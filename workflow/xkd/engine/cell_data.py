@@ -63,7 +63,9 @@ class CellData(NamedTuple):
         place = settings.dataset, runtime.device, runtime.dtype
         channels_last = runtime.layout == torch.channels_last
         if split.files:
-            train = Folder(split.files, split.labels, *place, channels_last, workers)
+            root = Path(settings.dataset.data_root).expanduser()
+            files = [root / name for name in split.files]
+            train = Folder(files, split.labels, *place, channels_last, workers)
         else:
             train = Resident(split.images, split.labels, *place, channels_last)
         scored = Scored.of(data, score, settings.dataset, runtime.device, runtime.dtype)

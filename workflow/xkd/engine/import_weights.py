@@ -14,11 +14,10 @@ from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
 from xkd.errors import Refused
 from xkd.evaluate import Predictions, Scored, metrics, predict
-from xkd.files import digest
+from xkd.files import digest, plain
 from xkd.networks import Network
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings, WeightsFile
-from xkd.records.cards import plain
 from xkd.records.lock import locked
 
 TOLERANCE = 0.002  # of accuracy: other rounding, another library, a few images of ten thousand

@@ -46,7 +46,10 @@ CGROUPS = (
 
 
 class Estimate(NamedTuple):
-    """Bytes. shared: data, table, libraries; seed: weights, momentum, activations of one seed."""
+    """Bytes.
+
+    shared: data, table, libraries; seed: weights, momentum, banks, activations of one seed
+    """
 
     shared: float
     seed: float
@@ -56,28 +59,36 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    settings: CellSettings, teacher: Network | None, shared: float, processes: int = 1
+    settings: CellSettings,
+    teacher: Network | None,
+    shared: float,
+    processes: int = 1,
+    labels: Tensor | None = None,
 ) -> Estimate:
     """Count the activations of a few images, and scale them up to a batch.
 
     Args:
         shared: bytes of images and table, once for all seeds.
         processes: among which every batch is shared.
+        labels: of the training images, [N]: a method may keep a bank of all of them.
     """
-    method = build_method(settings, teacher)
+    method = build_method(settings, teacher, labels)
     dataset = settings.dataset
-    weights = sum(value.nbytes for value in method.state_dict().values())
+    weights = sum(weight.nbytes for weight in method.parameters())
+    banks = sum(buffer.nbytes for buffer in method.buffers())
     images = torch.zeros(PROBE, dataset.channels, dataset.size, dataset.size)
     kept: dict[int, int] = {}
+    outputs = []  # alive until all are counted: memory that is given back would be counted once
 
     def note(saved: Tensor) -> Tensor:
         storage = saved.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
         return saved
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        output = method.student(images)
-    del output
+    for network in (method.student, *method.others.values()):
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+            outputs.append(network(images))
+    del outputs
     for weight in method.parameters():
         kept.pop(weight.untyped_storage().data_ptr(), None)
     batch = max(
@@ -86,7 +97,7 @@ def estimate(
     )
     # As much again for gradients on the way, and for what the teacher and the losses hold.
     activations = 2 * sum(kept.values()) * batch / PROBE / processes
-    return Estimate(PROCESS + shared, 3 * weights + activations)
+    return Estimate(PROCESS + shared, 3 * weights + banks + activations)
 
 
 def require(settings: CellSettings, needed: Estimate, at_once: int, runtime: Runtime) -> None:

@@ -42,6 +42,8 @@ class ForwardTeacher:
     ) -> None:
         self.network = runtime.place(network)
         self.needs, self.runtime = needs, runtime
+        # Copies of what an in-place ReLU would overwrite are made only where they are read.
+        self.more = {"preactivations": True} if "preactivations" in needs.parts else {}
         self.bounds = bounds_of(needs.reinforcement, dataset, runtime.device, runtime.dtype)
 
     def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
@@ -51,10 +53,8 @@ class ForwardTeacher:
                 changed = reinforce(self.network, images, labels, reinforcement, self.bounds)
                 images = changed.images
             with torch.no_grad():
-                output = self.network(images)
-        if self.needs.kind == "features":
-            return TeacherAnswer(output.logits, output.features, output.blocks)
-        return TeacherAnswer(output.logits)
+                output = self.network(images, **self.more)
+        return TeacherAnswer(**{part: getattr(output, part) for part in self.needs.parts})
 
 
 class TableTeacher:
@@ -96,7 +96,7 @@ class Teachers:
 
     @property
     def kind(self) -> str:
-        if self.settings.method.needs.kind == "nothing":
+        if not self.settings.method.needs.parts:
             return "none"
         return "forward" if self.path is None else "table"
 
@@ -138,7 +138,7 @@ class Teachers:
 def _path(settings: CellSettings, path: Path | None, options: EngineOptions) -> Path | None:
     """The table to use, if any. Raises Refused where one is demanded that cannot be had."""
     needs = settings.method.needs
-    usable = needs.kind == "logits" and settings.teacher.seed is not None
+    usable = needs.tabulable and settings.teacher.seed is not None
     usable = usable and not settings.dataset.resized_crop  # hardly a view is seen twice
     if options.teacher == "table" and usable and path is None:
         raise Refused(

@@ -9,9 +9,9 @@ from torch import Tensor
 from xkd.data.stream import EpochOrder, Stream
 from xkd.engine.build import build_method
 from xkd.engine.cell_data import CellData
+from xkd.engine.optimisers import Moments, Optimiser, like, weight_of
 from xkd.engine.runtime import Runtime
 from xkd.engine.schedule import EpochSettings, epoch_settings
-from xkd.engine.sgd import Sgd
 from xkd.engine.teacher import TeacherSource
 from xkd.errors import Refused
 from xkd.evaluate import accuracy
@@ -48,7 +48,8 @@ class Training:
         torch.manual_seed(settings.draws_from(seed))
         self.settings, self.seed, self.runtime = settings, seed, runtime
         self.cell_data, self.teacher = cell_data, teacher
-        self.method = runtime.place(build_method(settings, teacher and teacher.network))
+        known = teacher and teacher.network, cell_data.train.labels
+        self.method = runtime.place(build_method(settings, *known))
         if runtime.compile:
             self.method.student.compile()
         self.schedule = epoch_settings(self.method.stages(settings.recipe), settings.recipe)
@@ -58,8 +59,8 @@ class Training:
         self.seconds: list[float] = []
         self.rows: list[Tensor] = []  # what `step` returned, in this epoch
         self.names: list[str] = []  # of their entries
-        self.momentum: dict[str, Tensor] = {}  # of the current stage
-        self.shared: dict[str, Tensor] = {}  # under the cell's recipe, across stages
+        self.moments: Moments = {}  # of the current stage
+        self.shared: Moments = {}  # under the cell's recipe, across stages
         self.generator = runtime.generator  # of dropout and random permutations
         # Captured steps read rate and factors from the device; a CPU is quicker with a number.
         self.rate = torch.zeros((), device=runtime.device) if runtime.on_cuda else None
@@ -88,7 +89,8 @@ class Training:
         if self._entered != current.stage:
             self.enter_stage()
         self._set(current)
-        stream = Stream(self.cell_data.train, current.recipe.batch, self.seed)
+        recipe = current.recipe
+        stream = Stream(self.cell_data.train, recipe.batch, self.seed, recipe.drop_last)
         self.order = stream.epoch(current.epoch)
         self.batches = [self.part(index, view) for index, view in self.order]
         self.cell_data.train.expect(self.batches[position:])
@@ -109,18 +111,18 @@ class Training:
         self.factors = self.places.setdefault(tuple(self.terms), place).copy_(factors)
 
     def enter_stage(self) -> None:
-        """A fresh optimiser; under the cell's recipe it takes over the momentum so far."""
+        """A fresh optimiser; under the cell's recipe it takes over the running averages so far."""
         current = self.current
         wanted = {id(weight) for weight in self.method.trained(current.name)}
-        self.momentum = {} if current.own else self.shared
+        self.moments = {} if current.own else self.shared
         chosen = {}
         for name, weight in self.method.named_parameters():
             weight.requires_grad_(id(weight) in wanted)
             weight.grad = None
             if weight.requires_grad:
                 chosen[name] = weight
-                self.momentum.setdefault(name, torch.zeros_like(weight))
-        self.optimiser = Sgd(chosen, self.momentum, current.recipe, current.lr)
+        groups = self.method.groups(current.name)
+        self.optimiser = Optimiser(chosen, self.moments, current.recipe, current.lr, groups)
         self._entered = current.stage
 
     def part(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,12 +143,15 @@ class Training:
         images, labels = self.cell_data.train.batch(index, view)
         answer = self.teacher and self.teacher.answer(images, labels, index, view)
         with self.runtime.autocast():
-            result = self.ask(Batch(images, labels, answer), self.current.name)
+            batch = Batch(images, labels, answer, index)
+            result = self.ask(batch, self.current.name)
         terms = torch.stack([result.terms[term] for term in self.terms])
         loss = (terms * self.factors).sum()
         self.optimiser.forget_gradients()
         self.backward(loss)
         self.optimiser.step()
+        with torch.no_grad():
+            self.method.after_update(batch)
         correct = (result.logits.detach().argmax(1) == labels).sum().to(terms.dtype)
         self.names = [*self.terms, "loss", "correct", *result.meters]
         rest = torch.stack([loss.detach(), correct, *result.meters.values()])
@@ -196,8 +201,8 @@ class Training:
             "epoch": self.epoch,
             "position": self.position if self.order else None,
             "weights": self.method.state_dict(),
-            "momentum": self.momentum,
-            "shared_momentum": self.shared,
+            "moments": self.moments,
+            "shared_moments": self.shared,
             "random": self.generator.get_state(),
             "rows": rows,
             "names": self.names,
@@ -212,13 +217,13 @@ class Training:
         self.history, self.seconds = state["history"], state["seconds"]
         self.method.load_state_dict(state["weights"])
         weights = dict(self.method.named_parameters())
-        for name, saved in state["shared_momentum"].items():
-            self.shared[name] = torch.zeros_like(weights[name]).copy_(saved)
+        for name, saved in state["shared_moments"].items():
+            self.shared[name] = like(weights[weight_of(name)], saved)
         started = state["position"] is not None
         if not self.finished and (started or not self.current.first):
             self.enter_stage()
-            for name, saved in state["momentum"].items():
-                self.momentum[name].copy_(saved)
+            for name, saved in state["moments"].items():
+                self.moments[name].copy_(saved)
         if started:
             self.begin_epoch(state["position"])
             self.names = state["names"]

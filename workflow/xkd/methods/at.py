@@ -23,7 +23,7 @@ class Method(kd.Method):
         }
     }
     WEIGHTS: ClassVar = {"kd": 1.0, "ce": 0.1, "at": 1000.0}
-    TEACHER: ClassVar = "features"
+    TEACHER: ClassVar = ("logits", "features")
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         output = self.student(batch.images)

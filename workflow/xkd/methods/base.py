@@ -7,37 +7,49 @@ terms. The engine adds the terms with the stage's weights and knows no method by
 To add one: a file `xkd/methods/<name>.py` with a class `Method`, and an entry in `config.yaml`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from xkd.errors import Refused
 from xkd.networks import Network
-from xkd.plan.settings import Recipe
+from xkd.plan.settings import FEATURE_MAPS, Recipe
 
 
 class TeacherAnswer(NamedTuple):
-    """What the frozen teacher says about a batch; evaluation mode, no gradient.
+    """Answer of the frozen teacher to a batch, in evaluation mode and without gradient.
 
-    logits:   [B, C]; of the reinforced images where the method asks for reinforcement
-    features: F0-F3 as in `networks.Output`; empty unless the method needs features
-    blocks:   block outputs; empty unless the method needs features
+    Only the parts that the method declares in `TEACHER` are filled.
+
+    logits:         [B, C]; of the reinforced images where the method declares `REINFORCES`
+    embedding:      F4, what the classifier reads, [B, D]
+    features:       F0-F3 as in `networks.Output`
+    blocks:         block outputs, likewise
+    preactivations: sums that enter the last ReLU of every stage, [B, channels, h, w]
     """
 
-    logits: Tensor
+    logits: Tensor | None = None
+    embedding: Tensor | None = None
     features: tuple[Tensor, ...] = ()
     blocks: tuple[Tensor, ...] = ()
+    preactivations: tuple[Tensor, ...] = ()
 
 
 class Batch(NamedTuple):
-    """images: [B, channels, size, size], augmented and normalised; labels: [B], int64."""
+    """One step's images.
+
+    images: [B, channels, size, size], augmented and normalised
+    labels: [B], int64
+    index:  which of the N training images they are, [B], int64, in [0, N)
+    """
 
     images: Tensor
     labels: Tensor
     teacher: TeacherAnswer | None = None
+    index: Tensor | None = None
 
 
 class StepOutput(NamedTuple):
@@ -68,22 +80,48 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Parameters that are updated by other rules than the rest; see `BaseMethod.groups`.
+
+    optimiser:    "sgd" with the recipe's momentum, or "adam" with torch's betas and epsilon
+    lr:           rate of the first epoch, scaled by the schedule as the recipe's own
+    weight_decay: added to the gradient as weight_decay · w, by Adam too (L2, not AdamW)
+
+    None takes the recipe's value.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
 class BuildContext:
     """What a method may need to build its parts.
 
-    classes:          number of classes C
-    spawn:            makes another network like the student, from an independent initialisation
-    teacher_features: shapes (channels, h, w) of the teacher's F0-F3; empty without teacher
-    teacher_blocks:   likewise of every residual block
-    student_features, student_blocks: of the student
+    classes:           number of classes C
+    spawn:             makes another network like the student, from an independent initialisation
+    student_features:  shapes (channels, h, w) of the student's F0-F3
+    student_blocks:    likewise of every residual block
+    student_embedding: length D of the student's F4
+    teacher_features, teacher_blocks, teacher_embedding: likewise; empty and 0 without teacher
+    teacher_weight:    of the teacher's classifier, [C, D], a constant
+    teacher_bias:      [C], likewise
+    train_labels:      of the images that `Batch.index` counts, [N], int64
     """
 
     classes: int
     spawn: Callable[[], Network]
     student_features: tuple[tuple[int, ...], ...] = ()
     student_blocks: tuple[tuple[int, ...], ...] = ()
+    student_embedding: int = 0
     teacher_features: tuple[tuple[int, ...], ...] = ()
     teacher_blocks: tuple[tuple[int, ...], ...] = ()
+    teacher_embedding: int = 0
+    teacher_weight: Tensor | None = None
+    teacher_bias: Tensor | None = None
+    train_labels: Tensor | None = None
 
 
 class BaseMethod(nn.Module):
@@ -97,9 +135,14 @@ class BaseMethod(nn.Module):
     OPTIONS: ClassVar[dict[str, Any]] = {}
     #: Loss term -> default factor; the names are all the terms the method can return.
     WEIGHTS: ClassVar[dict[str, float]] = {}
-    #: What it asks of a teacher: "nothing", "logits" (may come from a table) or "features".
-    #: With an option `gamma`, the logits are those of the reinforced images.
-    TEACHER: ClassVar[str] = "nothing"
+    #: Parts of the `TeacherAnswer` that it reads; () without a teacher. Where they are the logits
+    #: alone, a table may serve instead of the teacher's forward pass.
+    TEACHER: ClassVar[tuple[str, ...]] = ()
+    #: The teacher's logits are those of images reinforced by the options gamma, kind, steps, clip.
+    REINFORCES: ClassVar[bool] = False
+    #: Its result depends on which images share a batch, or on a bank of all images, beyond batch
+    #: norm: several processes, each with a part of every batch, would train something else.
+    WHOLE_BATCH: ClassVar[bool] = False
     #: Option of the student's network, such as a dropout rate -> the option of the method it takes.
     NETWORK: ClassVar[dict[str, str]] = {}
 
@@ -110,7 +153,7 @@ class BaseMethod(nn.Module):
         self.options = dict(options)
         # A term of weight zero counts as unlisted: it is neither computed nor added.
         self.weights = {term: factor for term, factor in options["weights"].items() if factor}
-        if self.TEACHER == "features":
+        if FEATURE_MAPS & set(self.TEACHER):
             self._require_feature_maps(context)
 
     @property
@@ -130,9 +173,20 @@ class BaseMethod(nn.Module):
         """Parameters that the stage's optimiser updates; by default all of the method's."""
         return self.parameters()
 
+    def groups(self, stage: str) -> Sequence[Group]:
+        """Those of the trained parameters that do not follow the stage's recipe in everything."""
+        return ()
+
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         """Logits, and the terms listed in the stage's weights (others may be left out)."""
         raise NotImplementedError
+
+    def after_update(self, batch: Batch) -> None:
+        """Changes buffers that no optimiser updates, such as banks, in place.
+
+        The engine calls it after every update of the weights. Registered buffers are part of
+        checkpoints and of nothing else that a run leaves.
+        """
 
     def _require_feature_maps(self, context: BuildContext) -> None:
         student, teacher = len(context.student_blocks), len(context.teacher_blocks)

@@ -9,7 +9,6 @@ from xkd.methods.base import BaseMethod, Batch, StepOutput
 class Method(BaseMethod):
     OPTIONS: ClassVar = {}
     WEIGHTS: ClassVar = {"ce": 1.0}
-    TEACHER: ClassVar = "nothing"
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits

@@ -37,7 +37,7 @@ class Method(BaseMethod):
         },
     }
     WEIGHTS: ClassVar = {"cwtm": 1.0}
-    TEACHER: ClassVar = "logits"
+    TEACHER: ClassVar = ("logits",)
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits

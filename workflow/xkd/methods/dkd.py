@@ -28,11 +28,12 @@ class Method(BaseMethod):
             "description": "W, epochs over which the teacher's terms reach their full weight",
             "type": "integer",
             "minimum": 1,
+            "below": "epochs",
             "default": 20,
         },
     }
     WEIGHTS: ClassVar = {"ce": 1.0, "tckd": 1.0, "nckd": 2.0}
-    TEACHER: ClassVar = "logits"
+    TEACHER: ClassVar = ("logits",)
 
     def stages(self, recipe: Recipe) -> list[Stage]:
         weights = partial(warmed_up, self.weights, self.options["warmup"])

@@ -21,7 +21,6 @@ class Method(BaseMethod):
 
     OPTIONS: ClassVar = {}
     WEIGHTS: ClassVar = {"ce": 1.0, "kl": 0.1}
-    TEACHER: ClassVar = "nothing"
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         super().__init__(student, context, options)

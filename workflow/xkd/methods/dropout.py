@@ -20,5 +20,4 @@ class Method(ce.Method):
         }
     }
     WEIGHTS: ClassVar = {"ce": 1.0}
-    TEACHER: ClassVar = "nothing"
     NETWORK: ClassVar = {"dropout": "rate"}

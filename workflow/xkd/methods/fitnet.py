@@ -22,7 +22,7 @@ GUIDED = 2  # F2
 class Method(BaseMethod):
     OPTIONS: ClassVar = {}
     WEIGHTS: ClassVar = {"ce": 1.0, "hint": 100.0}
-    TEACHER: ClassVar = "features"
+    TEACHER: ClassVar = ("features",)
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         super().__init__(student, context, options)

@@ -42,7 +42,7 @@ class Method(kd.Method):
         },
     }
     WEIGHTS: ClassVar = {"fsp": 1.0, "kd": 1.0, "ce": 0.1}
-    TEACHER: ClassVar = "features"
+    TEACHER: ClassVar = ("logits", "features")
 
     def stages(self, recipe: Recipe) -> list[Stage]:
         return self.stages_after("fsp", recipe)

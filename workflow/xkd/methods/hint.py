@@ -43,7 +43,7 @@ class Method(kd.Method):
         },
     }
     WEIGHTS: ClassVar = {"hint": 1.0, "kd": 1.0, "ce": 0.1}
-    TEACHER: ClassVar = "features"
+    TEACHER: ClassVar = ("logits", "features")
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         super().__init__(student, context, options)

@@ -7,7 +7,6 @@ LE's Table 1 (ce 0), BAN and BAN+L (the teacher is a network like the student), 
 TAKD (through an assistant). Methods that add feature terms extend the class below.
 """
 
-from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -27,7 +26,7 @@ class Method(BaseMethod):
         }
     }
     WEIGHTS: ClassVar = {"kd": 1.0, "ce": 0.1}
-    TEACHER: ClassVar = "logits"
+    TEACHER: ClassVar = ("logits",)
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
@@ -49,13 +48,8 @@ class Method(BaseMethod):
         The first stage has its own length and constant rate, options `first_epochs` and
         `first_lr` (A34); momentum and weight decay are the recipe's.
         """
-        prelude = replace(
-            recipe,
-            name=first,
-            epochs=self.options["first_epochs"],
-            lr=self.options["first_lr"],
-            milestones=(),
-        )
+        epochs, lr = self.options["first_epochs"], self.options["first_lr"]
+        prelude = recipe.constant(first, epochs, lr)
         rest = {term: factor for term, factor in self.weights.items() if term != first}
         return [
             Stage(first, prelude.epochs, {first: self.weights[first]}, prelude),

@@ -17,7 +17,6 @@ class Method(BaseMethod):
         }
     }
     WEIGHTS: ClassVar = {"ls": 1.0}
-    TEACHER: ClassVar = "nothing"
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits

@@ -30,14 +30,8 @@ class Method(BaseMethod):
     OPTIONS: ClassVar[dict[str, Any]] = {
         "explanation": {
             "description": "what is compared between classes; Grad-CAM needs a ResNet (A21, A24)",
-            "enum": [
-                "grad",
-                "grad_input",
-                "guided_bp",
-                "gradcam",
-                "gradcam_signed",
-                "gradcam_last_conv",
-            ],
+            "registry": "explain",
+            "unless": {"spread": "uniform"},
             "default": "gradcam",
         },
         "alpha": {
@@ -51,6 +45,7 @@ class Method(BaseMethod):
             "description": "epochs on plain labels before the first explanation (A20)",
             "type": "integer",
             "minimum": 0,
+            "below": "epochs",
         },
         "spread": {
             "description": "how the other classes share 1 - alpha",

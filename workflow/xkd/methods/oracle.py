@@ -48,7 +48,8 @@ class Method(BaseMethod):
         },
     }
     WEIGHTS: ClassVar = {"oracle": 1.0, "ce": 1.0}
-    TEACHER: ClassVar = "logits"
+    TEACHER: ClassVar = ("logits",)
+    REINFORCES: ClassVar = True
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits

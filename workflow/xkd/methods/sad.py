@@ -40,7 +40,7 @@ class Method(kd.Method):
         },
     }
     WEIGHTS: ClassVar = {"ce": 1.0, "kd": 0.9, "afd": 200.0}
-    TEACHER: ClassVar = "features"
+    TEACHER: ClassVar = ("logits", "blocks")
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         super().__init__(student, context, options)

@@ -7,8 +7,8 @@ into `stem: imagenet`; strides sit in the 3×3 convolution of a bottleneck, as t
 from torch import Tensor, nn
 
 from xkd.errors import Refused, unknown
-from xkd.networks.base import Network
-from xkd.networks.resnet import BasicBlock, ResNet
+from xkd.networks.base import BatchNorm2d, Network
+from xkd.networks.resnet import BasicBlock, BlockOutput, ResNet
 
 OPTIONS = {
     "depth": {"description": "ResNet18, 34, 50 or 101", "enum": [18, 34, 50, 101]},
@@ -32,13 +32,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         channels_out = width * self.expansion
         self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.bn3 = BatchNorm2d(channels_out)
         self.downsample = shortcut
         self.relu3 = nn.ReLU()
 
@@ -46,12 +46,13 @@ class Bottleneck(nn.Module):
     def last_norm(self) -> nn.BatchNorm2d:
         return self.bn3
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The block's output, and the raw output of its last convolution."""
+    def forward(self, x: Tensor, keep: bool = False) -> BlockOutput:
+        """Nothing works in place here, so `keep` costs nothing."""
         inner = self.relu1(self.bn1(self.conv1(x)))
         inner = self.relu2(self.bn2(self.conv2(inner)))
         last_conv = self.conv3(inner)
-        return self.relu3(self.bn3(last_conv) + self.downsample(x)), last_conv
+        total = self.bn3(last_conv) + self.downsample(x)
+        return BlockOutput(self.relu3(total), last_conv, total if keep else None)
 
 
 TRUNKS = {

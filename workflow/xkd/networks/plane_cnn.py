@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from xkd.errors import Refused
-from xkd.networks.base import Network, Output
+from xkd.networks.base import BatchNorm2d, Network, Output
 
 OPTIONS = {
     "convolutions": {"description": "CNN-6, CNN-8 or CNN-10", "enum": [6, 8, 10]},
@@ -61,6 +61,7 @@ class PlaneCNN(Network):
         self.classifier = nn.Linear(hidden or flat, classes)
 
     def forward(self, images: Tensor) -> Output:
+        self.count_batch()
         x, features = images, []
         for stage, pool in zip(self.groups, self.pools, strict=True):
             for unit in stage:
@@ -80,7 +81,7 @@ class ConvUnit(nn.Module):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.bn = nn.BatchNorm2d(channels_out)
+        self.bn = BatchNorm2d(channels_out)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

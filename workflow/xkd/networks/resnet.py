@@ -1,12 +1,13 @@
 """CIFAR ResNets (He et al. 2016, §4.2), and the residual trunk shared with `imagenet_resnet`."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xkd.errors import Refused
-from xkd.networks.base import Network, Output
+from xkd.networks.base import BatchNorm2d, Network, Output
 
 OPTIONS = {
     "depth": {
@@ -25,6 +26,12 @@ OPTIONS = {
         "minItems": 3,
         "maxItems": 3,
         "default": [16, 32, 64],
+    },
+    "stem_width": {
+        "description": "channels of the stem; 0: as many as the first stage has",
+        "type": "integer",
+        "minimum": 0,
+        "default": 0,
     },
     "dropout": {
         "description": "rate of element-wise dropout at the end of each stage (A29)",
@@ -45,6 +52,7 @@ def build(
     depth: int,
     shortcut: str = "B",
     widths: Sequence[int] = (16, 32, 64),
+    stem_width: int = 0,
     dropout: float = 0.0,
 ) -> Network:
     """A CIFAR ResNet of depth 6n+2.
@@ -54,14 +62,33 @@ def build(
         shortcut: where the shape changes, "B" projects (1×1 convolution and batch norm; A6), "A"
             takes every other pixel and pads with zero channels, without parameters.
         widths: channels of the three stages.
+        stem_width: channels of the stem, where they are not those of the first stage; its first
+            block then has a projected or padded shortcut, too.
         dropout: rate of element-wise dropout on F1, F2 and F3 (A29), in [0, 1).
     Raises: Refused unless depth is 8, 14, 20, ...
     """
     if depth < 8 or depth % 6 != 2:
         raise Refused(f"resnet: depth {depth} is not of the form 6n+2; take 8, 14, 20, 26, 32, ...")
-    stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+    stem = nn.Conv2d(channels, stem_width or widths[0], 3, padding=1, bias=False)
     blocks = [depth // 6] * 3
     return ResNet(stem, None, BasicBlock, blocks, widths, classes, shortcut, dropout)
+
+
+class BlockOutput(NamedTuple):
+    """Output of a block after its ReLU, raw output of its last convolution, sum before the ReLU."""
+
+    output: Tensor
+    last_conv: Tensor
+    total: Tensor | None
+
+
+class Trunk(NamedTuple):
+    """First part of a forward pass: features from F0 on, and the rest as in `Output` so far."""
+
+    features: tuple[Tensor, ...]
+    blocks: tuple[Tensor, ...]
+    sums: tuple[Tensor, ...]
+    last_conv: Tensor | None = None
 
 
 class BasicBlock(nn.Module):
@@ -72,10 +99,10 @@ class BasicBlock(nn.Module):
     def __init__(self, channels_in: int, width: int, stride: int, shortcut: nn.Module) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.downsample = shortcut
         self.relu2 = nn.ReLU(inplace=True)
 
@@ -83,10 +110,12 @@ class BasicBlock(nn.Module):
     def last_norm(self) -> nn.BatchNorm2d:
         return self.bn2
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The block's output, and the raw output of its last convolution."""
+    def forward(self, x: Tensor, keep: bool = False) -> BlockOutput:
+        """keep: copy the sum before the last ReLU overwrites it."""
         last_conv = self.conv2(self.relu1(self.bn1(self.conv1(x))))
-        return self.relu2(self.bn2(last_conv).add_(self.downsample(x))), last_conv
+        total = self.bn2(last_conv).add_(self.downsample(x))
+        kept = total.clone() if keep else None
+        return BlockOutput(self.relu2(total), last_conv, kept)
 
 
 class PaddedShortcut(nn.Module):
@@ -112,7 +141,7 @@ def make_shortcut(kind: str, channels_in: int, channels_out: int, stride: int) -
     if kind == "A":
         return PaddedShortcut(channels_out - channels_in, stride)
     projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
-    return nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+    return nn.Sequential(projection, BatchNorm2d(channels_out))
 
 
 class ResNet(Network):
@@ -138,7 +167,7 @@ class ResNet(Network):
         """pool: follows the stem's ReLU; blocks, widths: number and inner channels, per stage."""
         super().__init__()
         self.conv1 = stem
-        self.bn1 = nn.BatchNorm2d(stem.out_channels)
+        self.bn1 = BatchNorm2d(stem.out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = pool or nn.Identity()
         self.stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
@@ -170,14 +199,30 @@ class ResNet(Network):
     def last_norm(self) -> nn.BatchNorm2d:
         return self.get_submodule(self.stages[-1])[-1].last_norm
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor, preactivations: bool = False) -> Output:
+        """preactivations: fill them in, at the price of a copy per stage."""
+        self.count_batch()
+        return self.branch(self.trunk(images, preactivations), preactivations)
+
+    def trunk(self, images: Tensor, preactivations: bool = False) -> Trunk:
+        """The pass up to F1, which several networks may share."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features, blocks = [x], []
-        for name in self.stages:
-            for block in self.get_submodule(name):
-                x, last_conv = block(x)
-                blocks.append(x)
-            x = self.dropout(x)
-            features.append(x)
-        embedding = x.mean((2, 3))
-        return Output(self.fc(embedding), tuple(features), embedding, tuple(blocks), last_conv)
+        return self._stage(self.stages[0], Trunk((x,), (), ()), preactivations)
+
+    def branch(self, trunk: Trunk, preactivations: bool = False) -> Output:
+        """The pass from there on; `trunk` may be another network's of the same widths."""
+        for name in self.stages[1:]:
+            trunk = self._stage(name, trunk, preactivations)
+        features, blocks, sums, last_conv = trunk
+        embedding = features[-1].mean((2, 3))
+        return Output(self.fc(embedding), features, embedding, blocks, last_conv, sums)
+
+    def _stage(self, name: str, before: Trunk, preactivations: bool) -> Trunk:
+        stage, x, outputs = self.get_submodule(name), before.features[-1], []
+        for position, block in enumerate(stage, start=1):
+            is_last = position == len(stage)
+            x, last_conv, total = block(x, preactivations and is_last)
+            outputs.append(x)
+        x = self.dropout(x)
+        sums = (*before.sums, total) if preactivations else ()
+        return Trunk((*before.features, x), (*before.blocks, *outputs), sums, last_conv)

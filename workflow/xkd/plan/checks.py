@@ -1,23 +1,26 @@
 """Cross-checks of a config, beyond its schema: names exist, values fit. Imports no torch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused, unknown
-from xkd.plan import config as conf
+from xkd.plan.declarations import declaration, known_modules, registered
+from xkd.plan.items import Files
+from xkd.plan.papers import ITEMS
 from xkd.plan.resolve import Resolver
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
 
 
 def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     """Refuse entries that name nothing, or contradict themselves, whether used or not."""
-    config, file = resolver.config, resolver.name
+    config, known = resolver.config, resolver.known
     for name in config["datasets"]:
-        _check_dataset(resolver.dataset(name), file)
+        _check_dataset(resolver, resolver.dataset(name))
     for name in config.get("without", ()):
-        resolver.known("data set", name, config["datasets"], "without")
+        known("data set", name, config["datasets"], "without")
     for name, entry in config["networks"].items():
-        resolver.known("recipe", entry["recipe"], config["recipes"], "networks", name)
+        known("recipe", entry["recipe"], config["recipes"], "networks", name)
         for dataset in config["datasets"]:
             resolver.network(name, dataset)
     for name, entry in config["methods"].items():
@@ -25,37 +28,88 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         _check_lookups(resolver, entry, "methods", name)
         if "published_as" in entry:
             where = ("methods", name, "published_as")
-            resolver.known("method", entry["published_as"], config["methods"], *where)
-    for name in config.get("class_pairs", {}):
-        resolver.known("data set", name, config["datasets"], "class_pairs")
+            known("method", entry["published_as"], config["methods"], *where)
     for name, entry in resolver.checkpoints.items():
         _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["recipes"].items():
-        late = [m for m in entry.get("milestones", ()) if m >= entry["epochs"]]
-        if late:
-            raise Refused(
-                f"{file}: recipes.{name}.milestones: found {late[0]}, expected less than "
-                f"epochs = {entry['epochs']}"
-            )
+        _check_recipe(resolver, name, entry)
     everything = {**config["datasets"], **config["networks"], **resolver.methods}
     for pair in replaced.items():
         for found in pair:
-            resolver.known("name", found, everything, "scales", config["scale"], "replace")
-    published = [path.stem for path in conf.PUBLISHED.glob("*.csv")]
-    for kind in ("tables", "figures"):
+            known("name", found, everything, "scales", config["scale"], "replace")
+    for kind in ITEMS:
         for name, entry in config[kind].items():
-            script = conf.SCRIPTS / kind / f"{entry.get('script', name)}.py"
-            if not script.is_file():
+            _check_item(resolver, kind, name, entry)
+    for name, entry in config["analyses"].items():
+        known("analysis", name, known_modules("analyses"), "analyses")
+        _check_lookups(resolver, entry, "analyses", name)
+        _check_analysis(resolver, name, entry)
+
+
+def _check_item(resolver: Resolver, kind: str, name: str, entry: Mapping[str, Any]) -> None:
+    """Refuse an item of no paper, without a script where it needs one, or that names nothing."""
+    config, known = resolver.config, resolver.known
+    if "paper" not in entry:
+        raise Refused(
+            f"{resolver.at(kind, name)}: 'paper' is missing; write the item into a paper's "
+            "paper.yaml, or name one of " + ", ".join(config["papers"])
+        )
+    known("paper", entry["paper"], config["papers"], kind, name, "paper")
+    files = Files(config["papers"][entry["paper"]]["folder"], kind, name, entry)
+    if files.script is None and (kind == "figures" or "script" in entry):
+        folder = Path(config["papers"][entry["paper"]]["folder"]) / kind
+        raise Refused(
+            f"{resolver.at(kind, name)}: nothing draws it; expected a script "
+            f"{folder / entry.get('script', name)}.py, or script: with the name of another"
+        )
+    if "published" in entry:
+        known("published table", entry["published"], files.printed, kind, name, "published")
+    for analysis in entry.get("needs", ()):
+        known("analysis", analysis, config["analyses"], kind, name, "needs")
+    for number, claim in enumerate(entry.get("claims", ())):
+        _check_claim(resolver, claim, kind, name, "claims", number, "best_first")
+
+
+def _check_analysis(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> None:
+    """Refuse options that do not fit each other, as their annotations say.
+
+    within: `analysis.option`, a list that holds every value; above: an option that is smaller
+    """
+    declared = declaration("analyses", name)
+    for analysis in set(declared["READS"]) - {"data", "weights"}:
+        resolver.known("analysis", analysis, resolver.config["analyses"], "analyses", name)
+    for option, schema in declared["OPTIONS"].items():
+        value = entry.get(option)
+        if value is None or isinstance(value, Mapping):  # missing, or different for each cell
+            continue
+        if within := schema.get("within"):
+            analysis, _, other = within.partition(".")
+            allowed = resolver.config["analyses"][analysis][other]
+            if missing := [one for one in value if one not in allowed]:
                 raise Refused(
-                    f"{file}: {kind}.{name}: nothing draws it; expected a script "
-                    f"workflow/scripts/{kind}/{script.name}, or script: with the name of another"
+                    f"{resolver.at('analyses', name, option)}: found {missing[0]}, expected some "
+                    f"of analyses.{within}: {', '.join(map(str, allowed))}"
                 )
-            if "published" in entry:
-                where = (kind, name, "published")
-                resolver.known("published table", entry["published"], published, *where)
-            for number, claim in enumerate(entry.get("claims", ())):
-                _check_claim(resolver, claim, kind, name, "claims", number, "best_first")
-    _check_analyses(config, file)
+        if (above := schema.get("above")) and value <= entry[above]:
+            raise Refused(
+                f"{resolver.at('analyses', name, option)}: found {value}, expected more than "
+                f"{entry[above]:g}, the {above}"
+            )
+
+
+def _check_recipe(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> None:
+    where = resolver.at("recipes", name)
+    milestones = entry.get("milestones", ())
+    if late := [m for m in milestones if m >= entry["epochs"]]:
+        raise Refused(
+            f"{where}.milestones: found {late[0]}, expected less than epochs = {entry['epochs']}"
+        )
+    if milestones and entry.get("schedule") == "cosine":
+        raise Refused(
+            f"{where}.milestones: found {len(milestones)}, expected none under schedule: cosine"
+        )
+    if entry.get("nesterov") and entry.get("momentum") == 0:
+        raise Refused(f"{where}.nesterov: found true, expected false where momentum is 0")
 
 
 def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int) -> None:
@@ -65,8 +119,7 @@ def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int
     for name in names:
         resolver.known("method", name, resolver.methods, *where)
     if twice := [name for name in names if names.count(name) > 1]:
-        place = ".".join(map(str, where))
-        raise Refused(f"{resolver.name}: {place}: found '{twice[0]}' twice, expected it once")
+        raise Refused(f"{resolver.at(*where)}: found '{twice[0]}' twice, expected it once")
 
 
 def _check_lookups(resolver: Resolver, value: Any, *where: str) -> None:
@@ -86,7 +139,7 @@ def _check_checkpoint(resolver: Resolver, name: str, files: Mapping[str, Any]) -
     where = ("checkpoints", name)
     if name in resolver.config["methods"]:
         raise Refused(
-            f"{resolver.name}: checkpoints.{name}: a method has this name too, and both would "
+            f"{resolver.at('checkpoints', name)}: a method has this name too, and both would "
             "share folders; choose another"
         )
     for dataset, networks in files.items():
@@ -97,9 +150,9 @@ def _check_checkpoint(resolver: Resolver, name: str, files: Mapping[str, Any]) -
             )
 
 
-def _check_dataset(dataset: DatasetSettings, file: str) -> None:
-    where = f"{file}: datasets.{dataset.name}"
-    sources = conf.known_modules("data/sources")
+def _check_dataset(resolver: Resolver, dataset: DatasetSettings) -> None:
+    where = resolver.at("datasets", dataset.name)
+    sources = known_modules("data/sources")
     if dataset.source not in sources:
         raise Refused(f"{where}.source: {unknown('source', dataset.source, sources)}")
     for key in ("mean", "std"):
@@ -115,40 +168,16 @@ def _check_dataset(dataset: DatasetSettings, file: str) -> None:
         )
 
 
-def _check_analyses(config: Mapping[str, Any], file: str) -> None:
-    inputs, clusters = config["oracle_inputs"], config["clusters"]
-    for where, gammas in (
-        ("clusters.gammas", clusters["gammas"]),
-        ("oracle_inputs.keep", inputs["keep"]),
-    ):
-        if missing := set(gammas) - set(inputs["gradient"]):
-            raise Refused(
-                f"{file}: {where}: found {min(missing):g}, expected values of "
-                "oracle_inputs.gradient"
-            )
-    if clusters["points"] <= clusters["perplexity"]:
-        raise Refused(
-            f"{file}: clusters.points: found {clusters['points']}, expected more than "
-            f"{clusters['perplexity']:g}, the perplexity"
-        )
-    if missing := set(clusters["splits"]) - set(inputs["splits"]):
-        raise Refused(
-            f"{file}: clusters.splits: found '{min(missing)}', expected some of "
-            "oracle_inputs.splits"
-        )
+def check_cell(settings: CellSettings, file: str, processes: int = 1) -> None:
+    """Refuse what cannot work before anything is trained.
 
-
-def check_cell(settings: CellSettings, file: str) -> None:
-    """Refuse what cannot work before anything is trained."""
+    Args:
+        processes: that would share every batch.
+    """
     where = f"{file}: {settings.cell}"
-    options, recipe, method = settings.method.options, settings.recipe, settings.method
-    if options.get("warmup", 0) >= recipe.epochs:
-        raise Refused(
-            f"{where}: warmup: found {options['warmup']} epochs, expected fewer than the "
-            f"{recipe.epochs} of recipe {recipe.name}; lower methods.{method.name}.warmup or "
-            f"raise recipes.{recipe.name}.epochs"
-        )
-    data = settings.dataset
+    _check_shared(settings, where, processes)
+    method, data = settings.method, settings.dataset
+    _check_options(settings, where)
     if (settings.search or settings.holdout) and not data.holdout:
         raise Refused(
             f"{where}: method '{method.name}' searches on a hold-out split, and data set "
@@ -156,13 +185,56 @@ def check_cell(settings: CellSettings, file: str) -> None:
             f"class, say {100 * data.classes}"
         )
     _check_student(settings, where)
-    _check_explained_and_compared(settings, where)
+    _check_compared(settings, where)
+
+
+def _check_shared(settings: CellSettings, where: str, processes: int) -> None:
+    """Refuse to share among processes the batches of a method that needs them whole."""
+    if processes > 1 and declaration("methods", settings.method.uses)["WHOLE_BATCH"]:
+        raise Refused(
+            f"{where}: method '{settings.method.name}' compares the images of a whole batch, and "
+            f"{processes} processes would share it; take one process (engine.processes: 1)"
+        )
+
+
+def _check_options(settings: CellSettings, where: str) -> None:
+    """Refuse option values that do not fit the cell, by what the method's file declares of them.
+
+    "below": field                                 less than that number of the recipe
+    "registry": package, "unless": {option: value} the name of a file of `xkd/<package>/` whose
+                                                   literal NEEDS the network meets
+    """
+    method, recipe = settings.method, settings.recipe
+    for name, schema in declaration("methods", method.uses)["OPTIONS"].items():
+        value, place = method.options[name], f"methods.{method.name}.{name}"
+        if (field := schema.get("below")) and value >= (limit := getattr(recipe, field)):
+            raise Refused(
+                f"{where}: {name}: found {value}, expected less than the {limit} {field} of recipe "
+                f"{recipe.name}; lower {place} or raise recipes.{recipe.name}.{field}"
+            )
+        unused = schema.get("unless", {}).items()
+        if "registry" in schema and not any(method.options[key] == v for key, v in unused):
+            _check_needs(settings, schema["registry"], value, f"{where}: {place}")
+
+
+def _check_needs(settings: CellSettings, package: str, value: str, where: str) -> None:
+    """Refuse a file of a package that asks for more than the student's network has."""
+    network, registry = settings.network, registered(package)
+    offered = declaration("networks", network.family)
+    anywhere = [name for name, needs in registry.items() if not needs]
+    for need in registry[value]:
+        if not offered[need.upper()]:
+            raise Refused(
+                f"{where}: '{value}' needs a network with a {need.replace('_', ' ')}, and "
+                f"'{network.name}' of family '{network.family}' has none; choose another network, "
+                f"or one of {', '.join(sorted(anywhere))}"
+            )
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
     """Refuse a method that sets what the network does not have, such as a dropout rate."""
-    asked = conf.method_declaration(settings.method.uses)["NETWORK"]
-    offered = conf.family_declaration(settings.network.family)["OPTIONS"]
+    asked = declaration("methods", settings.method.uses)["NETWORK"]
+    offered = declaration("networks", settings.network.family)["OPTIONS"]
     if missing := sorted(asked.keys() - offered.keys()):
         raise Refused(
             f"{where}: method '{settings.method.name}' sets '{missing[0]}' of its network, and "
@@ -171,18 +243,10 @@ def _check_student(settings: CellSettings, where: str) -> None:
         )
 
 
-def _check_explained_and_compared(settings: CellSettings, where: str) -> None:
-    """Refuse Grad-CAM and comparisons of feature maps where there are no maps to take."""
-    options, method, network = settings.method.options, settings.method, settings.network
-    explains = str(options.get("explanation", "")).startswith("gradcam")
-    explains = explains and options.get("spread") != "uniform"  # a control without explanations
-    if explains and not _pools(network):
-        raise Refused(
-            f"{where}: method '{method.name}' explains with Grad-CAM, which needs a network that "
-            f"averages its last feature map into the classifier; '{network.name}' does not; "
-            "choose a ResNet, or explanation: grad"
-        )
-    if method.needs.kind != "features":
+def _check_compared(settings: CellSettings, where: str) -> None:
+    """Refuse comparisons of feature maps where there are no maps to take."""
+    network, method = settings.network, settings.method
+    if not method.needs.maps:
         return
     for compared in (network, *([settings.teacher.network] if settings.teacher else ())):
         if not _pools(compared):
@@ -195,4 +259,4 @@ def _check_explained_and_compared(settings: CellSettings, where: str) -> None:
 
 def _pools(network: NetworkSettings) -> bool:
     """Whether it averages its last feature map, as residual networks do."""
-    return conf.family_declaration(network.family)["POOLED_HEAD"]
+    return declaration("networks", network.family)["POOLED_HEAD"]

@@ -1,68 +1,80 @@
-"""Reading and checking `config.yaml`: every mistake becomes one line, before anything is computed.
+"""The effective config: every mistake becomes one line, before anything is computed.
 
-Order of precedence: config.yaml, then the scale's overlay, then what the command line says.
-Imports no torch: Snakemake reads this at every start.
+In order of precedence, the later winning: config.yaml with its papers, the overlay of the scale,
+files and then values of the command line. Imports no torch: Snakemake reads this at every start.
 """
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused, unknown
-from xkd.files import parse_yaml, read_json, write_text
-from xkd.fingerprint import PACKAGE, literals
+from xkd.files import read_json, write_text
+from xkd.fingerprint import PACKAGE
+from xkd.plan import papers
+from xkd.plan.validation import validate
+from xkd.plan.yaml_reader import parse
 
-SCHEMA = PACKAGE.parent / "schemas" / "config.schema.yaml"
-PUBLISHED = PACKAGE.parent / "published"
-SCRIPTS = PACKAGE.parent / "scripts"
+SCHEMAS = PACKAGE.parent / "schemas"
+CONFIG = "config.yaml"
+#: Added to what the files say: `papers` as a mapping, and which file wrote a section's entry.
+ADDED = ("papers", "origins")
 
 
-def load(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The effective, checked config of a file; `overrides` are `key=value` in YAML.
+def load(
+    path: Path,
+    settings: Iterable[str] = (),
+    overlays: Iterable[Path] = (),
+    values: Mapping[str, Any] = {},
+) -> dict[str, Any]:
+    """The effective, checked config of a file.
 
-    A `.json` file is a config that `freeze` wrote: it has been checked and needs no YAML library.
+    Args:
+        path: of a config.yaml; or of a `.json` that `freeze` wrote, which has been checked already.
+        settings: `key=value` in YAML, from the command line of `xkd`.
+        overlays: further files, each laid over what stands before it.
+        values: laid over all of them, from the command line of Snakemake.
+    Raises: Refused with file, key, found, expected.
     """
     path = Path(path)
     if path.suffix == ".json":
         return read_json(path)
+    config = _read(path)
+    layers = [(str(file), _read(Path(file))) for file in overlays]
+    layers.append(("the command line", merge(_nested(settings), values)))
+    return effective(config, layers, str(path), path.parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Refused(f"{path} is missing; run from the project's folder, or name it") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise Refused(f"{path} cannot be read: {problem}") from None
-    overwrite: dict[str, Any] = {}
-    for item in overrides:
+    content = parse(text, str(path))
+    if not isinstance(content, Mapping):
+        raise Refused(f"{path}: found {type(content).__name__}, expected a mapping of settings")
+    return dict(content)
+
+
+def _nested(settings: Iterable[str]) -> dict[str, Any]:
+    """`["recipes.r_res.epochs=2"]` as `{"recipes": {"r_res": {"epochs": 2}}}`."""
+    found: dict[str, Any] = {}
+    for item in settings:
         key, equals, value = item.partition("=")
         if not equals:
             raise Refused(f"'{item}': expected key=value, for example scale=paper")
-        merge(overwrite, nest(key, parse(value, f"'{item}'")))
-    return effective(parse(text, str(path)), overwrite, name=str(path))
-
-
-def parse(text: str, where: str) -> Any:
-    """YAML, safely. Raises Refused, with the place, for what is none."""
-    import yaml
-
-    try:
-        return parse_yaml(text)
-    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date that is none
-        raise Refused(f"{where}: not valid YAML: {' '.join(str(problem).split())}") from None
-
-
-def nest(dotted: str, value: Any) -> dict[str, Any]:
-    """`nest("recipes.r_res.epochs", 2)` is `{"recipes": {"r_res": {"epochs": 2}}}`."""
-    for key in reversed(dotted.split(".")):
-        value = {key: value}
-    return value
+        content = parse(value, f"'{item}'")
+        for part in reversed(key.split(".")):
+            content = {part: content}
+        merge(found, content)
+    return found
 
 
 def typed(value: Any) -> Any:
@@ -75,34 +87,58 @@ def typed(value: Any) -> Any:
 
 
 def effective(
-    config: Any, overwrite: Mapping[str, Any] = {}, name: str = "config.yaml"
+    config: Mapping[str, Any],
+    layers: Iterable[tuple[str, Mapping[str, Any]]] = (),
+    name: str = CONFIG,
+    folder: Path = Path(),
 ) -> dict[str, Any]:
-    """Lay the scale and then `overwrite` over the config; check the result.
+    """A config with its papers, its scale and these layers, checked.
 
-    Raises Refused with file, key, found, expected.
+    Args:
+        layers: where a change was written, and the change.
+        name: of the file, for messages; folder: that relative paths of papers start from.
+    Raises: Refused with file, key, found, expected.
     """
-    if not isinstance(config, Mapping):
-        raise Refused(f"{name}: found {type(config).__name__}, expected a mapping of settings")
-    validate(config, _schema(), name)  # also what the scale is going to hide
-    config = merge(deepcopy(dict(config)), overwrite)
-    scales = config["scales"]
-    if config["scale"] not in scales:
-        raise Refused(f"{name}: scale: {unknown('scale', config['scale'], scales)}")
-    overlay = {k: v for k, v in scales[config["scale"]].items() if k != "replace"}
-    config = merge(merge(config, overlay), overwrite)
-    validate(config, _schema(), name)
-    _check_finite(config, name)
-    return config
+    layers = list(layers)
+    changes: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source, layer in layers:
+        merge(changes, layer)
+        origins |= dict.fromkeys(_places(layer), source)
+    validate(config, schema("config"), name)  # also what the scale is going to hide
+    whole = deepcopy(dict(config))
+    found, written = papers.lay_in(
+        whole, changes.pop("papers", config["papers"]), folder, name, schema("paper")
+    )
+    origins = {**written, **origins}
+    whole.pop("papers")
+    merge(whole, changes)
+    scales = whole["scales"]
+    if whole["scale"] not in scales:
+        raise Refused(f"{name}: scale: {unknown('scale', whole['scale'], scales)}")
+    overlay = {k: v for k, v in scales[whole["scale"]].items() if k != "replace"}
+    merge(merge(whole, overlay), changes)
+    checked = {**whole, "papers": list(found)}
+    checked = validate(checked, schema("config"), lambda *place: origin(origins, name, *place))
+    return {**checked, "papers": found, "origins": origins}
 
 
-def _check_finite(value: Any, name: str, *where: str) -> None:
-    """Refuse .nan and .inf, which YAML knows and every comparison lets pass."""
-    if isinstance(value, float) and not isfinite(value):
-        raise Refused(f"{name}: {'.'.join(where)}: found {value}, expected a finite number")
-    if isinstance(value, Mapping | list):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, item in items:
-            _check_finite(item, name, *where, str(key))
+def origin(origins: Mapping[str, str], name: str, *where: str) -> str:
+    """The file in which a place of the config was written, `name` unless known otherwise."""
+    parts = ".".join(map(str, where)).split(".")
+    for length in range(len(parts), 0, -1):
+        if (place := ".".join(parts[:length])) in origins:
+            return origins[place]
+    return name
+
+
+def _places(layer: Mapping[str, Any], *where: str) -> Iterable[str]:
+    """Dotted places of all values that a layer sets."""
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and value:
+            yield from _places(value, *where, str(key))
+        else:
+            yield ".".join([*where, str(key)])
 
 
 def merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +152,7 @@ def merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def freeze(config: Mapping[str, Any], folder: Path) -> Path:
-    """Keep the effective config for the jobs, under its own digest, so that it never changes."""
+    """Write the effective config for the jobs, under its own digest, so that it never changes."""
     text = json.dumps(config, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
@@ -134,111 +170,8 @@ def exported() -> Path | None:
     return Path(os.environ["XKD_CONFIG"]) if "XKD_CONFIG" in os.environ else None
 
 
-def validate(content: Any, schema: Mapping[str, Any], name: str, *where: str) -> None:
-    """Raise Refused for the first mismatch: `config.yaml: recipes.r_or.lr: found …, expected …`."""
-    from jsonschema import Draft202012Validator
-
-    refuse_infinite(content, name, *where)
-    problems = sorted(Draft202012Validator(schema).iter_errors(content), key=lambda e: list(e.path))
-    if problems:
-        raise Refused(f"{name}: {_one_line(problems[0], where)}")
-
-
-def refuse_infinite(content: Any, name: str, *where: str) -> None:
-    """Schemas let `.inf` and `.nan` pass for numbers. Raises Refused for the first."""
-    if isinstance(content, float) and not math.isfinite(content):
-        raise Refused(f"{name}: {'.'.join(where)}: found {content}, expected a finite number")
-    if isinstance(content, Mapping | list | tuple):
-        keyed = content.items() if isinstance(content, Mapping) else enumerate(content)
-        for key, value in keyed:
-            refuse_infinite(value, name, *where, str(key))
-
-
-def _one_line(problem: Any, where: tuple[str, ...]) -> str:
-    path = ".".join([*where, *map(str, problem.absolute_path)]) or "(top level)"
-    found, rule, limit = problem.instance, problem.validator, problem.validator_value
-    if rule == "additionalProperties":
-        known = problem.schema.get("properties", {})
-        extra = next(key for key in found if key not in known)
-        return f"{path}: {unknown('key', extra, known)}"
-    if rule == "required":
-        missing = next(key for key in limit if key not in found)
-        near = get_close_matches(missing, list(found), n=1)
-        hint = f"; is '{near[0]}' a misspelling?" if near else ""
-        return f"{path}: '{missing}' is missing{hint}"
-    if rule == "enum":
-        return f"{path}: found {found!r}, expected one of {', '.join(map(str, limit))}"
-    expected = {
-        "type": f"a {' or '.join([limit] if isinstance(limit, str) else limit)}"
-        if rule == "type"
-        else "",
-        "minimum": f"at least {limit}",
-        "maximum": f"at most {limit}",
-        "exclusiveMinimum": f"more than {limit}",
-        "exclusiveMaximum": f"less than {limit}",
-        "pattern": problem.schema.get(
-            "description",
-            "a name of lower-case letters, digits, '_' and '.'"
-            if "a-z" in str(limit)
-            else "a single line of text",
-        ),
-        "minItems": f"at least {limit} entries",
-        "maxItems": f"at most {limit} entries",
-        "uniqueItems": "no entry twice",
-        "minLength": "some text",
-    }.get(rule, problem.message)
-    return f"{path}: found {found!r}, expected {expected}"
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return parse_yaml(SCHEMA.read_text(encoding="utf-8"))
-
-
-# ------------------------------------------------------------------- what modules say of themselves
-
-
-@cache
-def known_modules(package: str) -> tuple[str, ...]:
-    """Files of `xkd/<package>/` that a config may name."""
-    files = (PACKAGE / package).glob("*.py")
-    return tuple(sorted(f.stem for f in files if f.stem not in ("__init__", "base")))
-
-
-def method_declaration(uses: str) -> dict[str, Any]:
-    """The literals that `xkd/methods/<uses>.py` declares, read from its syntax tree."""
-    if uses not in known_modules("methods"):
-        raise Refused(unknown("method file", uses, known_modules("methods")))
-    defaults = {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing", "NETWORK": {}}
-    return {**defaults, **literals(f"xkd.methods.{uses}", "Method")}
-
-
-def family_declaration(family: str) -> dict[str, Any]:
-    """OPTIONS and POOLED_HEAD of `xkd/networks/<family>.py`."""
-    if family not in known_modules("networks"):
-        raise Refused(unknown("network family", family, known_modules("networks")))
-    return {"OPTIONS": {}, "POOLED_HEAD": False, **literals(f"xkd.networks.{family}")}
-
-
-def fill(options: Mapping[str, Any], properties: Mapping[str, Any], name: str, *where: str) -> dict:
-    """Options with defaults filled in, checked against JSON-schema `properties`.
-
-    Raises Refused for unknown, missing, mistyped or out-of-range options.
-    """
-    filled = {k: deepcopy(p["default"]) for k, p in properties.items() if "default" in p}
-    filled = merge(filled, options)
-    schema = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(properties),
-        "properties": dict(properties),
-    }
-    validate(filled, schema, name, *where)
-    return filled
-
-
 def look_up(value: Any, names: Mapping[str, str]) -> Any:
-    """Resolve `{by: network, resnet20: 0.2, default: 0.5}`, at any depth, for one cell.
+    """`{by: network, resnet20: 0.2, default: 0.5}`, at any depth, resolved for one cell.
 
     Args:
         names: dataset, network and teacher (its network) of the cell.
@@ -255,3 +188,15 @@ def look_up(value: Any, names: Mapping[str, str]) -> Any:
         if key in value:
             return look_up(value[key], names)
     raise Refused(f"no value for {value['by']} '{name}', and no default")
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """`config`, or `paper`, whose definitions and sections are those of the config."""
+    text = (SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8")
+    content = parse(text, f"{name}.schema.yaml")
+    if name == "paper":
+        shared = schema("config")
+        content["$defs"] = shared["$defs"]
+        content["properties"] |= {key: shared["properties"][key] for key in papers.SECTIONS}
+    return content

@@ -4,6 +4,7 @@
     on a CPU     A / CPU_GFLOPS per core
     on a GPU     max(A / GPU_GFLOPS, steps · layers · LAYER_SECONDS), the latter for launches
     memory       process + images + seeds at once · (activations + weights)
+    GPU hours    `gpu_hours`, from the rates that were measured on a card (`xkd.plan.rates`)
 
 Rough on purpose: it places jobs on machines and never enters a result. Time has a margin of three;
 whoever needs more is stopped with a checkpoint, and the next attempt continues with a longer limit.
@@ -15,6 +16,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
+from xkd.plan import rates
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
 
 #: Training and test images of the sources.
@@ -28,6 +30,7 @@ IMAGES: Mapping[str, tuple[int, int]] = {
 }
 #: Residual blocks per stage of the ImageNet ResNets.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+WIDTHS = (16, 32, 64)  # of the stages of the CIFAR ResNets
 UNKNOWN = (100_000, 10_000)  # images of a source that is not listed
 CPU_GFLOPS = 8  # one core on small convolutions, its neighbours busy
 GPU_GFLOPS = 5_000  # a GPU of the last generations, in float32
@@ -84,7 +87,7 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
     memory = images_mb(data) + at_once * seed_mb(settings, settings.recipe.batch)
-    if settings.method.needs.kind == "logits" and not data.resized_crop:
+    if settings.method.needs.tabulable and not data.resized_crop:
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
     launched = steps * len(_layers(network, data))
     if processes == 1:
@@ -92,6 +95,67 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     memory = processes * (memory + PROCESS_MB + CUDA_MB)
     alone = _demand(gflop / processes, launched, memory, threads, needs_cuda)
     return replace(alone, gpu=processes * alone.gpu)
+
+
+def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float, bool]:
+    """Hours of a GPU that the training of a cell takes, at the rates of one H100.
+
+    Steps are captured, all seeds train at once, and teachers' tables lie ready (`table_hours`).
+
+    Returns: hours, 0 where the cell does not ask for a GPU; and whether the rate was measured, for
+        its kind of network, precision, batch size and method. Otherwise the hours are a guess.
+    """
+    if not training(settings, engine).gpu:
+        return 0.0, True
+    recipe, data, seeds = settings.recipe, settings.dataset, len(settings.seeds)
+    family, options = settings.network.family, settings.method.options
+    ratio, known = rates.method_ratio(settings.method.uses, options.get("explanation"), family)
+    step, measured = _step_seconds(settings.network, data, recipe.batch, seeds, engine["precision"])
+    step *= ratio
+    if settings.method.needs.kind == "features" or (settings.teacher and data.resized_crop):
+        passes = 3 if settings.method.needs.reinforcement else 1  # of three in a training step
+        network = settings.teacher.network
+        asked, _ = _step_seconds(network, data, recipe.batch, seeds, engine["precision"])
+        step, known = step + passes / 3 * asked, False
+    images = _images(data)[0]
+    seconds = rates.BESIDE * step * recipe.epochs * ceil(images / recipe.batch)
+    if data.resized_crop:  # photographs are decoded by the cores beside the GPU
+        seconds = max(seconds, images * recipe.epochs * seeds / (DECODED * DECODERS))
+    return (rates.STARTING + seconds) / 3600, measured and known
+
+
+def table_hours(settings: CellSettings, engine: Mapping[str, Any], passes: int = 1) -> float:
+    """Hours of a GPU for a teacher's answers to every view of the training images: a guess.
+
+    Args:
+        passes: forward passes per view; 4 where images are reinforced by a gradient.
+    """
+    data, batch = settings.dataset, rates.RESNET_BATCH
+    step, _ = _step_seconds(settings.network, data, batch, 1, engine["precision"])
+    return passes / 3 * step * ceil(data.views * _images(data)[0] / batch) / 3600
+
+
+def _step_seconds(
+    network: NetworkSettings, data: DatasetSettings, batch: int, seeds: int, precision: str
+) -> tuple[float, bool]:
+    """Of cross-entropy, all seeds together; and whether such a network was timed at this size."""
+    layers = _layers(network, data)
+    products, outputs = (sum(column) for column in zip(*layers, strict=True))
+    if network.family == "mlp":
+        rate, work = rates.PERCEPTRON, products * max(1, batch / rates.PERCEPTRON_BATCH)
+        timed = batch == rates.PERCEPTRON_BATCH and precision in rates.PERCEPTRON_PRECISIONS
+    else:
+        slower = rates.DOUBLE if precision == "float64" else 1.0
+        rate = rates.CONVOLUTIONS.get(precision, rates.CONVOLUTIONS["float32"])
+        work = slower * outputs * batch
+        timed = (
+            (network.family, batch) == ("resnet", rates.RESNET_BATCH)
+            and precision in rates.CONVOLUTIONS
+            and rates.SMALLEST < outputs < rates.LARGEST
+        )
+    moved = 1e-12 * work * max(rate.alone, seeds * rate.shared)
+    computed = 3 * 2 * products * batch * seeds / rates.FLOPS[precision]
+    return max(moved, computed), timed and seeds <= rates.SEEDS
 
 
 def team(settings: CellSettings, engine: Mapping[str, Any]) -> int:
@@ -115,30 +179,33 @@ def tabulation(settings: CellSettings) -> Demand:
     return _asking(settings, settings.dataset.views * _images(settings.dataset)[0])
 
 
-def questions(settings: CellSettings, reinforcements: int) -> Demand:
-    """A teacher's answers to all images, under each reinforcement."""
-    return _asking(settings, reinforcements * sum(_images(settings.dataset)))
-
-
 def arrival(settings: CellSettings) -> Demand:
     """Answers of weights from elsewhere to the test images."""
     return _asking(settings, _images(settings.dataset)[1])
 
 
-def explanation(settings: CellSettings) -> Demand:
-    """An explanation per class of every test image."""
-    data = settings.dataset
-    return _asking(settings, data.classes * _images(data)[1])
+def analysis(settings: CellSettings, cost: Mapping[str, str], options: Mapping[str, Any]) -> Demand:
+    """Of one run of an analysis, from the expressions that its file declares as `COST`.
 
+        passes         images that pass through the network, forward and back
+        core_minutes   of work besides; threads: among which it is shared; memory_mb: besides
 
-def clustering(settings: CellSettings, clusters: Mapping[str, Any]) -> Demand:
-    """t-SNE: a minute on one core for ten thousand points, in proportion to their number."""
-    points = min(clusters["points"], max(_images(settings.dataset)))
-    clouds = len(clusters["gammas"]) * len(clusters["splits"]) * clusters["embedding_seeds"]
-    threads = min(4, clouds)
-    minutes = MARGIN * ceil(clouds / threads) * points / 10_000
-    memory = PROCESS_MB + threads * (500 + 0.05 * points)
-    return Demand(0, threads, ceil(memory), ceil(STARTING + minutes))
+    Expressions know `train` and `test` (numbers of images), `classes`, the options of the analysis,
+    and len, min, max.
+    """
+    train, test = _images(settings.dataset)
+    names = {**options, "train": train, "test": test, "classes": settings.dataset.classes}
+
+    def value(key: str, default: float) -> float:
+        known = {"__builtins__": {}, "len": len, "min": min, "max": max, **names}
+        return eval(cost[key], known) if key in cost else default
+
+    passes, threads = value("passes", 0), int(value("threads", 1))
+    names["threads"] = threads
+    demand = _asking(settings, passes) if passes else Demand(0, 1, PROCESS_MB, STARTING)
+    minutes = MARGIN * value("core_minutes", 0) / threads
+    memory = demand.memory_mb + value("memory_mb", 0)
+    return Demand(demand.gpu, threads, ceil(memory), ceil(demand.minutes + minutes))
 
 
 def _asking(settings: CellSettings, images: int) -> Demand:
@@ -198,7 +265,13 @@ def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float
     if options.get("stem") == "imagenet":
         size = ceil(size / 4)
     layers = []
+    if network.family == "resnet":  # the stem, as wide as the first stage
+        width = options.get("widths", WIDTHS)[0]
+        layers.append((9 * channels * width * size**2, width * size**2))
+        channels = width
     for width, convolutions in _stages(network.family, options):
+        if network.family == "resnet" and width != channels and options.get("shortcut") != "A":
+            layers.append((channels * width * size**2, width * size**2))
         for _ in range(convolutions):
             layers.append((9 * channels * width * size**2, width * size**2))
             channels = width
@@ -210,7 +283,7 @@ def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Width and number of 3x3 convolutions of the stages; every stage halves the maps."""
     if family == "resnet":
         per_stage = (options["depth"] - 2) // 3
-        return [(width, per_stage) for width in options.get("widths", (16, 32, 64))]
+        return [(width, per_stage) for width in options.get("widths", WIDTHS)]
     if family == "plane_cnn":
         if options["convolutions"] == 10:
             return [(32, 2), (64, 2), (128, 2), (256, 4)]

@@ -11,52 +11,18 @@ from typing import Any
 
 from xkd.errors import Refused
 from xkd.plan.checks import check_cell, check_names
+from xkd.plan.costs import team
+from xkd.plan.items import Item, Seeds
+from xkd.plan.papers import ITEMS
 from xkd.plan.resolve import Resolver, Searched
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import (
     CellSettings,
     DatasetSettings,
     MethodSettings,
-    Reinforcement,
     Search,
     TeacherSettings,
 )
-
-Seeds = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Item:
-    """A table or figure: its config entry and the cells it shows, in the order of the config."""
-
-    name: str
-    kind: str  # "tables" or "figures"
-    entry: Mapping[str, Any]
-    runs: tuple[tuple[Cell, Seeds], ...]
-    left_out: tuple[str, ...] = ()  # data sets that the config is to do without
-
-    @property
-    def cells(self) -> list[Cell]:
-        return [cell for cell, _ in self.runs]
-
-    @property
-    def needs(self) -> list[str]:
-        return list(self.entry.get("needs", ()))
-
-    @property
-    def claims(self) -> list[Mapping[str, Any]]:
-        """Orders of methods that the paper states about it."""
-        return list(self.entry.get("claims", ()))
-
-    @property
-    def script(self) -> str:
-        """Name of the file in `workflow/scripts/<kind>/` that draws it."""
-        return self.entry.get("script", self.name)
-
-    @property
-    def optional(self) -> bool:
-        """Drawn only when asked for by name."""
-        return self.entry.get("optional", False)
 
 
 @dataclass
@@ -74,13 +40,14 @@ class Plan:
         self.resolver = Resolver(self.config, self.name)
         check_names(self.resolver, self.replace)
         grids = {name: self._expand(name) for name in self.config["experiments"]}
-        for kind in ("tables", "figures"):
+        for kind in ITEMS:
             for name, entry in self.config[kind].items():
                 experiment = entry.get("experiment", name)
                 self.resolver.known("experiment", experiment, grids, kind, name)
                 runs, left_out = grids[experiment]
                 if runs or not left_out:
-                    self.items[name] = Item(name, kind, entry, runs, left_out)
+                    paper = self.config["papers"][entry["paper"]]
+                    self.items[name] = Item(name, kind, entry, paper, runs, left_out)
 
     def layout(self, results: Path = Path("results")) -> Layout:
         return Layout(results / self.scale)
@@ -107,13 +74,19 @@ class Plan:
             waiting |= wanted - found
         return found
 
+    def items_of(self, paper: str) -> list[Item]:
+        """Tables and figures of a paper, optional ones aside."""
+        items = self.items.values()
+        return [item for item in items if item.entry["paper"] == paper and not item.optional]
+
     def claimed(self, paper: str) -> list[Item]:
         """Items of a paper with claims to judge, optional ones aside."""
-        return [
-            item
-            for item in self.items.values()
-            if item.entry["paper"] == paper and item.claims and not item.optional
-        ]
+        return [item for item in self.items_of(paper) if item.claims]
+
+    def analysis(self, name: str, cell: Cell) -> dict[str, Any]:
+        """Options of an analysis for the runs of a cell."""
+        names = {"dataset": cell.dataset, "network": cell.network}
+        return self.resolver.analysis(name, names)
 
     def dataset(self, name: str) -> DatasetSettings:
         return self.resolver.dataset(name)
@@ -121,15 +94,6 @@ class Plan:
     def imported(self) -> list[Cell]:
         """Cells whose weights come from a file."""
         return [cell for cell, settings in self.cells.items() if settings.weights]
-
-    def reinforcements(self) -> list[Reinforcement]:
-        """Every way in which the inputs of the Oracle paper's teachers are changed."""
-        inputs = self.config["oracle_inputs"]
-        return [
-            Reinforcement(float(gamma), kind)
-            for kind in ("gradient", "sign")
-            for gamma in inputs[kind]
-        ]
 
     def _expand(self, experiment: str) -> tuple[tuple[tuple[Cell, Seeds], ...], tuple[str, ...]]:
         """All (cell, seeds) of an experiment, and its data sets that are left out.
@@ -160,13 +124,13 @@ class Plan:
         return list(dict.fromkeys(self.replace.get(name, name) for name in grid[axis]))
 
     def _teachers(self, grid: Mapping[str, Any], method: str, where: str) -> list[str | None]:
-        if self.resolver.declaration(method)["TEACHER"] == "nothing":
+        if not self.resolver.declaration(method)["TEACHER"]:
             return [None]
         known = self.config.get("teachers", {})
         if not grid.get("teachers"):
             raise Refused(
-                f"{self.name}: {where}: method '{method}' needs a teacher; add teachers: [name], "
-                f"known: {', '.join(sorted(known))}"
+                f"{self.resolver.at(where)}: method '{method}' needs a teacher; add "
+                f"teachers: [name], known: {', '.join(sorted(known))}"
             )
         for name in grid["teachers"]:
             self.resolver.known("teacher", name, known, where, "teachers")
@@ -211,12 +175,12 @@ class Plan:
             holdout=trial,
             search=search,
         )
-        check_cell(fresh, self.name)
+        check_cell(fresh, self.name, team(fresh, self.config["engine"]))
         before = self.cells.get(cell, fresh)
         if replace(before, seeds=()) != fresh:
             raise Refused(
-                f"{self.name}: {chain[0]}: two different teachers would share the folder {cell}; "
-                "give one of the teachers' methods another name"
+                f"{self.resolver.at(chain[0])}: two different teachers would share the folder "
+                f"{cell}; give one of the teachers' methods another name"
             )
         self.cells[cell] = replace(fresh, seeds=tuple(sorted({*before.seeds, *seeds})))
         return cell
@@ -225,14 +189,14 @@ class Plan:
         """Resolve a cell whose weights come from a file, which is its one and only seed, 0."""
         if cell.trial:
             raise Refused(
-                f"{self.name}: {where}: a search needs a teacher that has not seen the hold-out "
-                f"images, and checkpoint '{cell.method}' may have; take a fixed value, or a "
-                "teacher that is trained here"
+                f"{self.resolver.at(where)}: a search needs a teacher that has not seen the "
+                f"hold-out images, and checkpoint '{cell.method}' may have; take a fixed value, "
+                "or a teacher that is trained here"
             )
         if seeds != (0,):
             raise Refused(
-                f"{self.name}: {where}: found seeds {', '.join(map(str, seeds))} of {cell}, which "
-                "is one file; expected seeds: [0], or seed: 0 of a teacher"
+                f"{self.resolver.at(where)}: found seeds {', '.join(map(str, seeds))} of {cell}, "
+                "which is one file; expected seeds: [0], or seed: 0 of a teacher"
             )
         self.cells[cell] = CellSettings(
             cell,
@@ -266,7 +230,7 @@ class Plan:
         known("teacher", name, teachers, *chain)
         if name in chain:
             raise Refused(
-                f"{self.name}: teachers.{name}: the chain of teachers never ends: "
+                f"{self.resolver.at('teachers', name)}: the chain of teachers never ends: "
                 f"{' -> '.join([*chain[1:], name])}"
             )
         entry = teachers[name]
@@ -276,8 +240,8 @@ class Plan:
         if entry["network"] != "student":
             known("network", entry["network"], self.config["networks"], "teachers", name)
             network = self.replace.get(entry["network"], entry["network"])
-        above, where = entry.get("teacher"), f"{self.name}: teachers.{name}"
-        if self.resolver.declaration(method)["TEACHER"] == "nothing":
+        above, where = entry.get("teacher"), self.resolver.at("teachers", name)
+        if not self.resolver.declaration(method)["TEACHER"]:
             if above:
                 raise Refused(f"{where}.teacher: method '{method}' has none")
         elif not above:

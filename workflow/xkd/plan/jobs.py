@@ -3,16 +3,18 @@
 The rules call these; nothing here computes results, and nothing imports torch.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xkd.fingerprint import PACKAGE, docstring, fingerprint, fingerprint_of_script
-from xkd.plan import config as conf
-from xkd.plan import costs
-from xkd.plan.grid import Item, Plan
+from xkd.fingerprint import PACKAGE, fingerprint, fingerprint_of_script
+from xkd.plan import costs, declarations
+from xkd.plan.grid import Plan
+from xkd.plan.items import Item
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings, DatasetSettings, Reinforcement
-from xkd.records import cards
+
+SCRIPTS = PACKAGE.parent / "scripts"  # those that serve every paper
 
 # ------------------------------------------------------------------------------ code fingerprints
 
@@ -25,7 +27,10 @@ def code_of_data(dataset: DatasetSettings) -> str:
 def code_of_training(settings: CellSettings) -> str:
     """Of a cell's weights: the engine, this method, these networks; no other method."""
     return fingerprint(
-        "xkd.engine.cell", f"xkd.methods.{settings.method.uses}", *_families(settings)
+        "xkd.engine.cell",
+        f"xkd.methods.{settings.method.uses}",
+        *_explanations(settings.method.options),
+        *_families(settings),
     )
 
 
@@ -44,19 +49,34 @@ def code_of_table(settings: CellSettings) -> str:
     return fingerprint("xkd.engine.table", *_families(settings))
 
 
-def code_of_inspection(name: str, settings: CellSettings) -> str:
-    """Of an analysis in `xkd.analyses` that runs a trained network."""
-    return fingerprint(f"xkd.analyses.{name}", *_families(settings))
+def code_of_analysis(name: str, settings: CellSettings, options: Mapping[str, Any]) -> str:
+    """Of an analysis of a trained network, with the explanations that its options name."""
+    return fingerprint(f"xkd.analyses.{name}", *_explanations(options), *_families(settings))
 
 
 def code_of_drawing(item: Item) -> str:
     """Of a table or figure: its script, and whatever that imports."""
-    return fingerprint_of_script(conf.SCRIPTS / item.kind / f"{item.script}.py")
+    return fingerprint_of_script(item.files.script or SCRIPTS / "table.py")
 
 
 def code_of_claims(script: str) -> str:
     """Of the verdicts on claims ("judge"), or of the pages that list them ("claims")."""
-    return fingerprint_of_script(conf.SCRIPTS / f"{script}.py")
+    return fingerprint_of_script(SCRIPTS / f"{script}.py")
+
+
+def _explanations(options: Mapping[str, Any]) -> set[str]:
+    """Modules of the explanations that options name: they are loaded by name, not imported."""
+    known = declarations.known_modules("explain")
+    return {f"xkd.explain.{text}" for text in _texts(options) if text in known}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in options."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _families(settings: CellSettings) -> set[str]:
@@ -80,7 +100,7 @@ def table(plan: Plan, settings: CellSettings) -> tuple[Run, Reinforcement] | Non
     """
     needs, teacher = settings.method.needs, settings.teacher
     choice = plan.config["engine"]["teacher"]
-    if needs.kind != "logits" or teacher is None or teacher.seed is None or choice == "forward":
+    if not needs.tabulable or teacher is None or teacher.seed is None or choice == "forward":
         return None
     if settings.dataset.resized_crop:  # hardly a view is seen twice
         return None
@@ -96,7 +116,7 @@ def _epochs_taught(plan: Plan, teacher: Run, reinforcement: Reinforcement) -> in
         len(student.seeds) * student.recipe.epochs
         for student in plan.cells.values()
         if student.teacher
-        and student.method.needs.kind == "logits"
+        and student.method.needs.tabulable
         and student.teacher.seed == teacher.seed
         and student.teacher.cell == teacher.cell
         and (student.method.needs.reinforcement or Reinforcement(0.0)) == reinforcement
@@ -118,26 +138,45 @@ def claims_file(item: Item, layout: Layout) -> Path:
 
 def claims_page(paper: str, layout: Layout) -> dict[str, str]:
     """All claims of a paper, by form."""
-    path = f"{layout.root / 'tables' / paper.lower()}_claims"
+    path = f"{layout.root / 'tables' / paper}_claims"
     return {form: f"{path}.{form}" for form in ("csv", "md", "html")}
+
+
+def analysis_outputs(name: str, run: Run | str, layout: Layout) -> dict[str, str]:
+    """Files of an analysis of a run, by the keys that it declares."""
+    folder = layout.analysis(name, run)
+    outputs = declarations.declaration("analyses", name)["OUTPUTS"]
+    return {key: str(folder / file) for key, file in outputs.items()}
+
+
+def analysis_card(name: str, run: Run | str, layout: Layout) -> str:
+    """The file in which an analysis of a run is described; written last."""
+    return str(layout.analysis(name, run) / "analysis.json")
+
+
+def analysis_inputs(name: str, run: Run, layout: Layout) -> dict[str, Any]:
+    """Files that an analysis of a run reads: what it declares in `READS`."""
+    files: dict[str, Any] = {"cell": str(layout.manifest(run.cell))}
+    for read in declarations.declaration("analyses", name)["READS"]:
+        if read == "data":
+            files["data"] = str(layout.data(run.cell.dataset) / "manifest.json")
+        elif read != "weights":
+            files[read] = analysis_card(read, run, layout)
+    return files
 
 
 def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that draws an item."""
-    runs = [cell.run(seeds[0]) for cell, seeds in item.runs]
     files: dict[str, Any] = {"cells": [str(layout.manifest(cell)) for cell in _read(plan, item)]}
     searched = [cell for cell in item.cells if plan.cells[cell].search]
     if searched:
         files["searches"] = [str(layout.search(cell)) for cell in searched]
-    if "responses" in item.needs:
-        files["responses"] = [str(layout.responses(run)) for run in runs]
-    if "clusters" in item.needs:
-        files["clusters"] = [str(layout.clusters(run) / "clusters.csv") for run in runs]
-        files["embeddings"] = [str(layout.clusters(run) / "embeddings.npz") for run in runs]
-    if "explanations" in item.needs:
-        folders = [layout.explanations(run) for run in runs]
-        files["explanations"] = [str(folder / "explanations.npz") for folder in folders]
-        files["similarity"] = [str(folder / "class_similarity.npz") for folder in folders]
+    for analysis in item.needs:
+        for cell, seed in item.analysed:
+            run = cell.run(seed)
+            files.setdefault("analyses", []).append(analysis_card(analysis, run, layout))
+            for key, path in analysis_outputs(analysis, run, layout).items():
+                files.setdefault(key, []).append(path)
     if item.claims and item.kind == "tables":
         files["claims"] = str(claims_file(item, layout))
     return files | _printed(item)
@@ -149,11 +188,8 @@ def claim_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
 
 
 def _printed(item: Item) -> dict[str, str]:
-    """Its published numbers, if it has any, relative to the project."""
-    if "published" not in item.entry:
-        return {}
-    path = conf.PUBLISHED / f"{item.entry['published']}.csv"
-    return {"published": str(path.relative_to(PACKAGE.parent.parent))}
+    """Its published numbers, if it has any."""
+    return {"published": str(item.files.published)} if item.files.published else {}
 
 
 def _read(plan: Plan, item: Item) -> list[Cell]:
@@ -163,10 +199,11 @@ def _read(plan: Plan, item: Item) -> list[Cell]:
 
 
 def protocol(item: Item) -> str:
-    """What the script's docstring says under `Protocol:`: split, epoch, seeds, averages."""
-    script = conf.SCRIPTS / item.kind / f"{item.script}.py"
-    text = docstring(script).partition("Protocol:")[2].partition("\n\n")[0]
-    return " ".join(text.split())
+    """Split, epoch, seeds, averages: the entry's `protocol`, or the `Protocol:` of the script."""
+    text = item.entry.get("protocol", "")
+    if item.files.script:
+        text = declarations.docstring(item.files.script).partition("Protocol:")[2]
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def item_description(plan: Plan, item: Item) -> dict[str, Any]:
@@ -187,8 +224,8 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
     return {
         "name": item.name,
         **item.entry,
+        "paper": item.paper["label"],
         "kind": item.kind,
-        "script": item.script,
         "protocol": protocol(item),
         "seeds": sorted({seed for _, seeds in item.runs for seed in seeds}),
         "scale": plan.scale,
@@ -197,5 +234,9 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "labels": labels,
         "methods": list(dict.fromkeys(cell.method for cell in item.cells)),
         "runs": [[str(cell), list(seeds)] for cell, seeds in item.runs],
-        "settings": {str(c): cards.expectation(plan.settings(c)) for c in _read(plan, item)},
+        "settings": {str(c): plan.settings(c).expectation() for c in _read(plan, item)},
+        "analyses": {
+            name: {str(cell): plan.analysis(name, cell) for cell in item.cells}
+            for name in item.needs
+        },
     }

@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 
 from xkd.errors import Refused, unknown
 from xkd.plan import config as conf
+from xkd.plan.declarations import declaration
 from xkd.plan.settings import (
     DatasetSettings,
     MethodSettings,
     NetworkSettings,
     Recipe,
-    Reinforcement,
     TeacherNeeds,
     WeightsFile,
 )
+from xkd.plan.validation import fill
 
 #: What every method may say besides its options.
 NO_OPTIONS = ("label", "uses", "recipe", "published_as")
@@ -29,17 +30,29 @@ class Searched(NamedTuple):
 
 @dataclass(frozen=True)
 class Resolver:
-    """config: settled and valid; name: of its file, for messages. Raises Refused throughout."""
+    """config: effective and valid; name: of its file, for messages. Raises Refused throughout."""
 
     config: Mapping[str, Any]
     name: str
     _networks: dict[tuple[str, str], NetworkSettings] = field(default_factory=dict)
 
-    def known(self, kind: str, name: object, among: Any, *where: str) -> None:
+    def at(self, *where: object) -> str:
+        """`config.yaml: recipes.r_or.lr`: a place of the config, and the file that it stands in."""
+        place = tuple(map(str, where))
+        file = conf.origin(self.config.get("origins", {}), self.name, *place)
+        return f"{file}: {'.'.join(place)}" if place else file
+
+    def known(self, kind: str, name: object, among: Any, *where: object) -> None:
         """Refuse a name that is not there, with the nearest that is."""
         if not isinstance(name, str) or name not in among:
-            place = ".".join(map(str, where)) or kind
-            raise Refused(f"{self.name}: {place}: {unknown(kind, name, among)}")
+            raise Refused(f"{self.at(*(where or (kind,)))}: {unknown(kind, name, among)}")
+
+    def fill(self, options: Mapping[str, Any], properties: Mapping[str, Any], *where: str) -> Any:
+        """Options with defaults filled in, checked; see `validation.fill`."""
+        origins = self.config.get("origins", {})
+        return fill(
+            options, properties, lambda *place: conf.origin(origins, self.name, *place), *where
+        )
 
     def dataset(self, name: str) -> DatasetSettings:
         self.known("data set", name, self.config["datasets"])
@@ -50,6 +63,7 @@ class Resolver:
             name=name,
             **{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()},
             coarse=coarse and {group: tuple(names) for group, names in coarse.items()},
+            data_root=self.config["data_root"],
         )
 
     def network(self, name: str, dataset: str) -> NetworkSettings:
@@ -65,14 +79,12 @@ class Resolver:
         try:
             given = conf.look_up(given, {"dataset": dataset, "network": name})
         except Refused as problem:
-            raise Refused(f"{self.name}: networks.{name}: {problem}") from None
+            raise Refused(f"{self.at('networks', name)}: {problem}") from None
         try:
-            properties = conf.family_declaration(family)["OPTIONS"]
+            properties = declaration("networks", family)["OPTIONS"]
         except Refused as problem:
-            raise Refused(f"{self.name}: networks.{name}.family: {problem}") from None
-        return NetworkSettings(
-            name, family, conf.fill(given, properties, self.name, "networks", name)
-        )
+            raise Refused(f"{self.at('networks', name, 'family')}: {problem}") from None
+        return NetworkSettings(name, family, self.fill(given, properties, "networks", name))
 
     def recipe(self, method: str, network: str, names: Mapping[str, str], trial: bool) -> Recipe:
         """The method's recipe, or else the network's; a trial may be cut short."""
@@ -95,6 +107,18 @@ class Resolver:
     def checkpoints(self) -> Mapping[str, Mapping[str, Any]]:
         return self.config.get("checkpoints", {})
 
+    def analysis(self, name: str, names: Mapping[str, str]) -> dict[str, Any]:
+        """Options of an analysis for the runs of one cell.
+
+        Args:
+            names: dataset and network of the cell.
+        """
+        where = ("analyses", name)
+        self.known("analysis", name, self.config["analyses"], *where)
+        given = self.config["analyses"][name]
+        looked_up = {k: self._looked_up(v, names, *where, k) for k, v in given.items()}
+        return self.fill(looked_up, declaration("analyses", name)["OPTIONS"], *where)
+
     def weights(self, checkpoint: str, dataset: str, network: str, where: str) -> WeightsFile:
         """The checkpoint's file for a network on a data set."""
         entry = self.checkpoints[checkpoint]
@@ -107,11 +131,11 @@ class Resolver:
     def declaration(self, method: str) -> dict[str, Any]:
         """What the method's file says of itself; a checkpoint has no teacher."""
         if method in self.checkpoints:
-            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": "nothing"}
+            return {"OPTIONS": {}, "WEIGHTS": {}, "TEACHER": ()}
         try:
-            return conf.method_declaration(self.config["methods"][method]["uses"])
+            return declaration("methods", self.config["methods"][method]["uses"])
         except Refused as problem:
-            raise Refused(f"{self.name}: methods.{method}.uses: {problem}") from None
+            raise Refused(f"{self.at('methods', method, 'uses')}: {problem}") from None
 
     def method(
         self, name: str, names: Mapping[str, str], decided: float | None = None
@@ -122,21 +146,21 @@ class Resolver:
             names: dataset, network and teacher (its network) of the cell.
             decided: value of the searched option; without it the first of the values stands in.
         """
-        entry, declaration = self.config["methods"][name], self.declaration(name)
+        entry, declared = self.config["methods"][name], self.declaration(name)
         options = {k: v for k, v in entry.items() if k not in NO_OPTIONS}
         given = {k: self._looked_up(v, names, "methods", name, k) for k, v in options.items()}
         searched = self._searched(name, given)
         factor = {"type": "number", "minimum": 0}
-        weights = {term: {**factor, "default": w} for term, w in declaration["WEIGHTS"].items()}
+        weights = {term: {**factor, "default": w} for term, w in declared["WEIGHTS"].items()}
         given.setdefault("weights", {})
         where = ("methods", name)
         for value in reversed(searched.values if searched and decided is None else (decided,)):
             if searched:
                 _put(given, searched.option, value)
             chosen = dict(given)
-            filled = conf.fill(chosen.pop("weights"), weights, self.name, *where, "weights")
-            options = conf.fill(chosen, declaration["OPTIONS"], self.name, *where)
-        needs = TeacherNeeds(declaration["TEACHER"], Reinforcement.of(options))
+            filled = self.fill(chosen.pop("weights"), weights, *where, "weights")
+            options = self.fill(chosen, declared["OPTIONS"], *where)
+        needs = TeacherNeeds.of(declared, options)
         settings = MethodSettings(name, entry["uses"], {**options, "weights": filled}, needs)
         return settings, searched
 
@@ -145,7 +169,7 @@ class Resolver:
         try:
             return conf.look_up(value, names)
         except Refused as problem:
-            raise Refused(f"{self.name}: {'.'.join(where)}: {problem}") from None
+            raise Refused(f"{self.at(*where)}: {problem}") from None
 
     def _searched(self, name: str, given: Mapping[str, Any]) -> Searched | None:
         """The one option written as {search: [values]}."""
@@ -157,7 +181,7 @@ class Resolver:
         numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
         if len(found) > 1 or not numbers or len(values) < 2:
             raise Refused(
-                f"{self.name}: methods.{name}.{found[-1]}: found {places[found[-1]]}, expected one "
+                f"{self.at('methods', name, found[-1])}: found {places[found[-1]]}, expected one "
                 "option with {search: [two or more numbers]}"
             )
         return Searched(found[0], tuple(values))

@@ -112,17 +112,9 @@ class Layout:
         """A frozen teacher's logits for every view; temporary."""
         return self.root / "teachers" / str(teacher) / f"{reinforcement}.npy"
 
-    def responses(self, teacher: Run) -> Path:
-        """`responses.json`; beside it one folder per reinforcement with logits, x* and preview."""
-        return self.root / "oracle" / str(teacher) / "responses.json"
-
-    def clusters(self, teacher: Run) -> Path:
-        """Folder of `clusters.csv` and `embeddings.npz`."""
-        return self.root / "analysis" / "clusters" / str(teacher)
-
-    def explanations(self, run: Run) -> Path:
-        """Folder of `explanations.npz` and `class_similarity.npz`."""
-        return self.root / "analysis" / "explanations" / str(run)
+    def analysis(self, name: str, run: "Run | str") -> Path:
+        """Folder of what an analysis leaves about a run."""
+        return self.root / "analysis" / name / str(run)
 
     def item(self, kind: str, name: str) -> dict[str, str]:
         """Files of a table or figure, by form."""

@@ -4,13 +4,18 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import cos, pi
 from typing import Any, Literal
 
 from xkd.errors import Refused
+from xkd.files import plain
 from xkd.plan.runs import Cell
 
 #: Names of reinforcements: kind, gamma, steps, clipped.
 REINFORCEMENT = r"(gradient|sign|random)-(\d[0-9.]*(?:e[+-]\d+)?)(?:-(\d+)steps)?(-clipped)?"
+
+#: Parts of a teacher's answer that are maps of residual networks.
+FEATURE_MAPS = frozenset({"features", "blocks", "preactivations"})
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class DatasetSettings:
         None  # superclass: classes, where the source has none
     )
     folder: str | None = None  # below data_root, where it is not called as the source expects
+    data_root: str = "data"  # where pictures that stay in their files are looked for
     # A random area of the picture, resized to `size`, in place of padding and cropping; training
     # pictures are then read from their files at every step.
     resized_crop: bool = False
@@ -46,6 +52,10 @@ class DatasetSettings:
             return 2**31
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
 
+    def content(self) -> dict[str, Any]:
+        """What the prepared data set depends on: all but where the originals lie."""
+        return {key: value for key, value in asdict(self).items() if key != "data_root"}
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -56,7 +66,12 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum; the rate is multiplied by `decay` after each epoch in `milestones`."""
+    """SGD with momentum, and its schedule.
+
+    Rate of epoch e of E, from 1: with "steps", multiplied by `decay` after each epoch in
+    `milestones`; with "cosine", lr · (1 + cos(π·(e − 1) / E)) / 2 (Loshchilov & Hutter 2017, Eq. 5,
+    without restarts).
+    """
 
     name: str
     epochs: int
@@ -66,10 +81,20 @@ class Recipe:
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()  # 1-based: epochs up to and including it keep the old rate
     decay: float = 0.1
+    schedule: Literal["steps", "cosine"] = "steps"
+    nesterov: bool = False
+    drop_last: bool = False  # leave out the images that do not fill a batch, others every epoch
+    clip: float | None = None  # longest gradient, over all weights together
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of a 1-based epoch."""
+        if self.schedule == "cosine":
+            return self.lr * (1 + cos(pi * (epoch - 1) / self.epochs)) / 2
         return self.lr * self.decay ** sum(epoch > milestone for milestone in self.milestones)
+
+    def constant(self, name: str, epochs: int, lr: float) -> "Recipe":
+        """The same at a constant rate."""
+        return replace(self, name=name, epochs=epochs, lr=lr, schedule="steps", milestones=())
 
 
 @dataclass(frozen=True)
@@ -98,20 +123,39 @@ class Reinforcement:
         return cls(float(gamma), kind, int(steps or 1), bool(clip))
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> "Reinforcement | None":
-        """What a method's options ask for; nothing, if they have no `gamma`."""
-        if options.get("gamma") is None:
-            return None
+    def of(cls, options: Mapping[str, Any]) -> "Reinforcement":
+        """Reinforcement by the options gamma, kind, steps and clip of a method."""
         asked = {key: options[key] for key in ("kind", "steps", "clip") if key in options}
         return cls(float(options["gamma"]), **asked)
 
 
 @dataclass(frozen=True)
 class TeacherNeeds:
-    """`logits` may come from a table; `features` need the teacher's forward pass at every step."""
+    """Parts of the teacher's answer that a method reads; see `xkd.methods.base.TeacherAnswer`."""
 
-    kind: Literal["nothing", "logits", "features"] = "nothing"
+    parts: tuple[str, ...] = ()
     reinforcement: Reinforcement | None = None
+
+    @classmethod
+    def of(cls, declaration: Mapping[str, Any], options: Mapping[str, Any]) -> "TeacherNeeds":
+        """Needs of a method.
+
+        Args:
+            declaration: of its file, with `TEACHER` and `REINFORCES`.
+            options: of the method.
+        """
+        parts = tuple(declaration["TEACHER"])
+        return cls(parts, Reinforcement.of(options) if declaration["REINFORCES"] else None)
+
+    @property
+    def tabulable(self) -> bool:
+        """Whether a table of logits serves instead of the teacher's forward pass."""
+        return self.parts == ("logits",)
+
+    @property
+    def maps(self) -> bool:
+        """Whether they include feature maps, which only residual networks have alike."""
+        return not FEATURE_MAPS.isdisjoint(self.parts)
 
 
 @dataclass(frozen=True)
@@ -174,8 +218,19 @@ class CellSettings:
     def slice(self) -> dict[str, Any]:
         """What the weights depend on (seeds aside), for fingerprints and run cards."""
         content = asdict(self)
-        del content["seeds"], content["dataset"]["coarse"], content["dataset"]["folder"]
+        del content["seeds"]
+        for part in ("coarse", "folder", "data_root"):
+            del content["dataset"][part]
         return {key: value for key, value in content.items() if (key, value) != ("weights", None)}
+
+    def expectation(self) -> dict[str, Any]:
+        """What the cell's manifest must say; not what a search has yet to decide."""
+        content = self.slice()
+        options = content["method"]["options"]
+        if self.search:
+            place, _, term = self.search.option.partition(".")
+            del (options[place] if term else options)[term or place]
+        return plain({"recipe": content["recipe"], "options": options})
 
     def draws_from(self, seed: int) -> int:
         """What a seed's initial weights, dropout and permutations are drawn from.

@@ -1,20 +1,14 @@
 """What finished runs say of themselves, held against what a config asks for."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import parse_yaml, read_json, verify
+from xkd.files import parse_yaml, plain, read_json, verify
 from xkd.plan.settings import CellSettings
 
 AFFECTS_RESULTS = False
-
-
-def plain(content: Any) -> Any:
-    """The same as JSON and YAML give it back: lists for tuples."""
-    return json.loads(json.dumps(content))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -40,16 +34,6 @@ def require_settings(folder: Path, settings: CellSettings) -> None:
     Raises: Refused, naming the first setting that differs, or if the run is not complete.
     """
     refuse_difference(read(folder).get("settings", {}), settings.slice(), str(folder))
-
-
-def expectation(settings: CellSettings) -> dict[str, Any]:
-    """What the manifest of a cell, `cell.json`, must say; not what a search has yet to decide."""
-    content = settings.slice()
-    options = content["method"]["options"]
-    if settings.search:
-        place, _, term = settings.search.option.partition(".")
-        del (options[place] if term else options)[term or place]
-    return plain({"recipe": content["recipe"], "options": options})
 
 
 def verify_runs(manifest: Path, content: Mapping[str, Any], seeds: set[int] | None) -> None:

@@ -8,18 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xkd.errors import Refused
+from xkd.plan.declarations import declaration, known_modules
 from xkd.report.layout import Labels, label
 from xkd.report.results import paths
-
-#: As the papers call them, variants by what is different.
-EXPLANATIONS = {
-    "grad": "Grad",
-    "grad_input": "Grad*Input",
-    "guided_bp": "GuidedBP",
-    "gradcam": "Grad-CAM",
-    "gradcam_signed": "Grad-CAM, signed",
-    "gradcam_last_conv": "Grad-CAM, last conv",
-}
 
 
 class Explanations(NamedTuple):
@@ -104,7 +95,8 @@ def embeddings(file: str | Path) -> Embeddings:
 def _title(content: dict[str, NDArray], path: Path, labels: Labels) -> str:
     """`Grad-CAM, ResNet14, CIFAR-10`, from what the file says about itself."""
     name = str(content.get("explanation", path.stem))
-    parts = [EXPLANATIONS.get(name, name)]
+    known = name in known_modules("explain")
+    parts = [declaration("explain", name)["LABEL"] if known else name]
     for kind in ("network", "dataset"):
         if kind in content:
             parts.append(label(labels, kind, str(content[kind])))

@@ -7,11 +7,13 @@ lines of a script know it.
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
+from xkd.files import read_json
+from xkd.records.analyses import check_card
 from xkd.report import claims, footnotes, published, results, tables, verdicts
 
 
@@ -24,7 +26,7 @@ def draw_accuracies(
         build: from runs, printed numbers and the item to a table.
         table: as printed, "Table 2", where the published CSV holds more than one.
     """
-    with logged(snakemake.log):
+    with job(snakemake):
         item = dict(snakemake.params.item)
         runs = results.read_cells(snakemake.input.cells, item)
         printed = published.load(
@@ -44,7 +46,7 @@ def draw_responses(snakemake: Any, build: Callable[..., tables.Table], table: st
     Args:
         build: from responses, with the teachers' `parameters` joined, printed numbers and the item.
     """
-    with logged(snakemake.log):
+    with job(snakemake):
         item = snakemake.params.item
         responses = results.read_responses(snakemake.input.responses)
         runs = results.read_cells(snakemake.input.get("cells"), item)
@@ -55,26 +57,34 @@ def draw_responses(snakemake: Any, build: Callable[..., tables.Table], table: st
 
 
 @contextlib.contextmanager
-def logged(log: Sequence[str]) -> Iterator[None]:
+def job(snakemake: Any) -> Iterator[None]:
     """Send stderr to the rule's log; a refusal ends the job with one line there and on stderr.
 
-    Args:
-        log: `snakemake.log`, with one file or none.
+    Analyses that the item is drawn from are checked first: complete, undamaged, and made with the
+    options that the config has now.
     """
-    if not log:
+    if not snakemake.log:
         yield
         return
-    path = Path(log[0])
+    path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = sys.stderr
     with path.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
         try:
+            check_analyses(snakemake)
             yield
         except Refused as refusal:
             _say(str(refusal), file, terminal)
         except Exception as problem:
             traceback.print_exc(file=file)
             _say(f"{type(problem).__name__}: {problem}; details in {path}", terminal)
+
+
+def check_analyses(snakemake: Any) -> None:
+    """Raises Refused for an analysis that is damaged, or was made with other options."""
+    asked = (snakemake.params.get("item") or {}).get("analyses", {})
+    for card in results.paths(snakemake.input.get("analyses")):
+        check_card(card, asked.get(read_json(card).get("analysis")))
 
 
 def _say(line: str, *streams: object) -> None:

@@ -57,9 +57,13 @@ VERBS = (
             "--out": {"type": Path, "required": True},
         },
     ),
-    Verb(compute.reinforce, RUN, threads=True, device=True),
-    Verb(compute.cluster, RUN, threads=True),
-    Verb(compute.explain, RUN, threads=True, device=True),
+    Verb(
+        compute.analyse,
+        "NAME: of a file of xkd/analyses/",
+        threads=True,
+        device=True,
+        options={"run": {"metavar": "RUN", "help": RUN.partition(": ")[2]}},
+    ),
     Verb(
         compute.bench,
         threads=True,

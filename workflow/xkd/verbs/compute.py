@@ -119,47 +119,21 @@ def tabulate_teacher(plan: Plan, asked: argparse.Namespace) -> None:
     )
 
 
-def reinforce(plan: Plan, asked: argparse.Namespace) -> None:
-    """a teacher's answers to plain and reinforced images"""
-    from xkd.analyses.responses import ask_teacher
+def analyse(plan: Plan, asked: argparse.Namespace) -> None:
+    """an analysis of a trained network, such as responses, clusters or explanations"""
+    from xkd.analyses.base import Request, carry_out
 
-    run, inputs = Run.parse(asked.subject), plan.config["oracle_inputs"]
-    ask_teacher(
-        _trained(run, plan, asked),
-        run,
-        plan.layout(asked.results),
-        plan.reinforcements(),
-        keep=inputs["keep"],
-        splits=inputs["splits"],
-        threads=asked.threads,
-        device=asked.device,
-    )
-
-
-def cluster(plan: Plan, asked: argparse.Namespace) -> None:
-    """t-SNE and silhouettes of a teacher's answers"""
-    from xkd.analyses.clusters import cluster_answers
-
-    cluster_answers(
-        Run.parse(asked.subject),
-        plan.layout(asked.results),
-        **plan.config["clusters"],
-        threads=asked.threads,
-    )
-
-
-def explain(plan: Plan, asked: argparse.Namespace) -> None:
-    """explanations of test images, and the class similarity they show"""
-    from xkd.analyses.explanations import explain_run
-
-    run = Run.parse(asked.subject)
-    explain_run(
-        _trained(run, plan, asked),
-        run,
-        plan.layout(asked.results),
-        pairs=plan.config["class_pairs"].get(run.cell.dataset, []),
-        threads=asked.threads,
-        device=asked.device,
+    run = Run.parse(asked.run)
+    carry_out(
+        Request(
+            asked.subject,
+            run,
+            _trained(run, plan, asked),
+            plan.layout(asked.results),
+            plan.analysis(asked.subject, run.cell),
+            asked.threads,
+            asked.device,
+        )
     )
 
 

@@ -16,7 +16,7 @@ def check(plan: Plan, asked: argparse.Namespace) -> None:
         shown = sum(len(seeds) for _, seeds in item.runs)
         fresh = plan.trainings(item) - counted
         trials = sum(run.cell.trial is not None for run in fresh)
-        paper = f"{item.entry['paper']} {item.entry['number']}"
+        paper = f"{item.paper['label']} {item.entry['number']}"
         print(f"  {item.name:24} {paper:18} {shown:5} {len(fresh) - trials:6} {trials:6}")
         counted |= fresh
 

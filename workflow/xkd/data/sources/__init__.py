@@ -3,6 +3,7 @@
 To add one: a file here, and an entry in `config.yaml` whose `source` is its name.
 """
 
+import codecs
 import hashlib
 import tarfile
 import zlib
@@ -88,6 +89,10 @@ def contents(path: Path, mend: str = FIND) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise Refused(
+                f"{path} is a link to {path.readlink()}, which is missing; mend or delete the link"
+            ) from None
         raise Refused(f"{path} is missing; {mend}") from None
     except OSError as problem:
         raise Refused(f"{path} cannot be read: {problem.strerror}; {mend}") from None
@@ -95,10 +100,22 @@ def contents(path: Path, mend: str = FIND) -> bytes:
 
 def lines(path: Path) -> list[str]:
     """The lines of a text file that are not blank. Raises Refused when it is absent or no text."""
+    return [line for line in text(path).splitlines() if line.strip()]
+
+
+def text(path: Path) -> str:
+    """A text file, in UTF-8 or, with the mark that spreadsheets put before it, in UTF-16.
+
+    Raises: Refused when it is absent, or in another encoding.
+    """
+    content = contents(path)
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return [line for line in contents(path).decode("utf-8").splitlines() if line.strip()]
+        return content.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise Refused(f"{path} is damaged: {problem}; put the original there, or {FIND}") from None
+        raise Refused(
+            f"{path} is damaged, or no text in UTF-8 ({problem}); save it as UTF-8, or {FIND}"
+        ) from None
 
 
 def torchvision_datasets() -> ModuleType:

@@ -5,36 +5,35 @@ train/<wnid>/*.JPEG, val/<wnid>/*.JPEG   ImageNet as it is usually unpacked
 labels.csv                               likewise, with the columns `file`, `class_index` and
                                          optionally `wnid`, `class_name`
 
-Without a table, classes are numbered in the order of their folders' names.
+Without a table, classes are numbered in the order of their folders' names, and a class has the
+pictures at any depth below its folder.
 """
 
 import csv
 import hashlib
-from collections.abc import Sequence
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from xkd.data.sources import FIND, Raw, lines, torchvision_datasets
-from xkd.data.sources._pictures import Pictures
+from xkd.data.sources import FIND, Raw, text, torchvision_datasets
+from xkd.data.sources._pictures import NAMED, Pictures, below, relative, some, subfolders
 from xkd.errors import Refused
 from xkd.plan.settings import DatasetSettings
 
-SUFFIXES = {".jpeg", ".jpg", ".png"}
-NAMED = 5  # missing classes that a refusal names
-
 
 class Listing(NamedTuple):
-    """files: of the pictures; labels: of each; class_names: by label."""
+    """files: of the pictures; labels: of each; class_names: by label; others: no pictures."""
 
     files: list[Path]
     labels: list[int]
     class_names: list[str]
-
-
-NOTHING = Listing([], [], [])
+    others: list[Path]
 
 
 def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
@@ -50,9 +49,9 @@ def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
     folder = root / (settings.folder or settings.name.replace("_", "-"))
     if not folder.is_dir():
         raise Refused(f"{folder} is missing; put the pictures there, or {FIND}")
-    train, test = NOTHING, _evaluated(folder, settings)
+    train, test = Listing([], [], [], []), _evaluated(folder, settings)
     if (folder / "train").is_dir():
-        _same_classes(folder, _classes(folder / "train"), test.class_names)
+        _same_classes(folder, subfolders(folder / "train"), test.class_names)
         train = _by_subfolder(folder / "train", settings)
     pictures, size = Pictures(), settings.size
     images = pictures.decode(test.files, size, lambda path, picture: _central(picture, size))
@@ -61,7 +60,10 @@ def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
     if train.files:
         provenance[f"{folder.name}/train/**"] = _digest_of_names(folder, train.files)
         notes = {"test": "the published validation images", **pictures.notes(root)}
-    without = settings.classes - len(set(test.labels))
+    if without := settings.classes - len(set(test.labels)):
+        notes["classes_without_test_image"] = without
+    if others := relative([*train.others, *test.others], root):
+        notes |= {"no_pictures": len(others), "files_that_are_no_pictures": some(others)}
     return Raw(
         np.empty((0, 3, size, size), np.uint8),
         np.array(train.labels, np.int16),
@@ -69,7 +71,7 @@ def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
         np.array(test.labels, np.int16),
         class_names=tuple(test.class_names),
         provenance=provenance,
-        notes=notes | ({"classes_without_test_image": without} if without else {}),
+        notes=notes,
         train_files=tuple(path.relative_to(root).as_posix() for path in train.files),
     )
 
@@ -89,55 +91,71 @@ def _central(picture: Image.Image, size: int) -> Image.Image:
 
 
 def _listed(folder: Path, settings: DatasetSettings) -> Listing:
-    table = folder / "labels.csv"
-    rows = list(csv.DictReader(lines(table)))
-    if not rows or not {"file", "class_index"} <= rows[0].keys():
-        raise Refused(f"{table} has no rows with the columns file, class_index; {FIND}")
     names = [str(index) for index in range(settings.classes)]
     files, labels = [], []
-    for row in rows:
-        index = row["class_index"] or ""
-        if not index.isdecimal() or int(index) >= settings.classes:
+    for row in _rows(folder / "labels.csv"):
+        index = row["class_index"]
+        if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= settings.classes:
             raise Refused(
-                f"{table} gives {row['file']} the class_index '{index}', expected a "
-                f"number below {settings.classes}; mend it, or classes: of '{settings.name}'"
+                f"{folder / 'labels.csv'} gives {row['file']} the class_index '{index}', expected "
+                f"a number below {settings.classes}; mend it, or classes: of '{settings.name}'"
             )
         label = int(index)
         names[label] = row.get("class_name") or names[label]
-        flat, nested = folder / row["file"], folder / (row.get("wnid") or "") / row["file"]
+        flat, nested = folder / row["file"], folder / row.get("wnid", "") / row["file"]
         files.append(nested if nested.is_file() else flat)
         labels.append(label)
-    return Listing(files, labels, names)
+    return Listing(files, labels, names, [])
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    """The rows of `labels.csv` that hold anything, by column.
+
+    Spreadsheets write commas, semicolons or tabs, as the language of the system has it, and rows of
+    nothing but these.
+
+    Raises: Refused when the columns `file` and `class_index` are not there, or nothing is in them.
+    """
+    content = text(table)
+    header = content.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    rows = csv.reader(io.StringIO(content), delimiter=delimiter)
+    try:
+        filled = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
+    except csv.Error as problem:
+        raise Refused(f"{table} is no table ({problem}); save it as CSV, or {FIND}") from None
+    columns = [name.lower() for name in filled[0]] if filled else []
+    if not {"file", "class_index"} <= set(columns) or len(filled) < 2:
+        raise Refused(
+            f"{table} has {max(0, len(filled) - 1)} rows with the columns "
+            f"{', '.join(columns) or '(none)'}; expected some with file, class_index; mend it, "
+            f"or {FIND}"
+        )
+    for cells in filled[1:]:
+        cells += [""] * (len(columns) - len(cells))
+        yield dict(zip(columns, cells, strict=False))
 
 
 def _by_subfolder(folder: Path, settings: DatasetSettings) -> Listing:
-    classes = _classes(folder)
+    classes = subfolders(folder)
     if len(classes) != settings.classes:
         raise Refused(
             f"{folder} has {len(classes)} class folders and no labels.csv, the config says "
             f"classes: {settings.classes}; add labels.csv, mend the config, or {FIND}"
         )
-    files, labels, empty = [], [], []
+    listing, empty = Listing([], [], classes, []), []
     for label, name in enumerate(classes):
-        of_class = sorted(
-            file for file in (folder / name).iterdir() if file.suffix.lower() in SUFFIXES
-        )
-        files += of_class
-        labels += [label] * len(of_class)
-        empty += [] if of_class else [name]
+        found = below(folder / name)
+        listing.files.extend(found.pictures)
+        listing.labels.extend([label] * len(found.pictures))
+        listing.others.extend(found.others)
+        empty += [] if found.pictures else [name]
     if empty:
         raise Refused(
             f"{folder} has no picture of {_some(empty)}; expected some of each of "
             f"{settings.classes} classes; unpack it again, or {FIND}"
         )
-    return Listing(files, labels, classes)
-
-
-def _classes(folder: Path) -> list[str]:
-    """Names of the class folders. Raises Refused when there is no such folder."""
-    if not folder.is_dir():
-        raise Refused(f"{folder} is missing; expected a folder per class there, or {FIND}")
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return listing
 
 
 def _same_classes(folder: Path, train: Sequence[str], test: Sequence[str]) -> None:
@@ -161,15 +179,22 @@ def _some(classes: Sequence[str]) -> str:
 def _digest_of_names(folder: Path, files: Sequence[Path]) -> str:
     """Of names and sizes: the contents of ImageNet's training pictures are 140 GB.
 
-    Raises: Refused when files are empty, as an interrupted copy leaves them.
+    Raises: Refused when files are empty, as an interrupted copy leaves them, or links to nothing.
     """
-    sizes = [path.stat().st_size for path in files]
-    if empty := [str(path) for path, size in zip(files, sizes, strict=True) if not size]:
+    digest, unusable = hashlib.sha256(), []
+    for path in files:
+        try:
+            size = path.stat().st_size
+        except OSError as problem:
+            unusable.append(f"{path} ({problem.strerror})")
+            continue
+        if not size:
+            unusable.append(f"{path} (empty)")
+        name = os.fsencode(path.relative_to(folder).as_posix())
+        digest.update(b"%b\0%d\n" % (name, size))
+    if unusable:
         raise Refused(
-            f"{len(empty)} of {len(files)} pictures are damaged, being empty: "
-            f"{', '.join(empty[:NAMED])}; put the originals there, or {FIND}"
+            f"{len(unusable)} of {len(files)} pictures cannot be used: {some(unusable)}; put the "
+            f"originals there, or {FIND}"
         )
-    digest = hashlib.sha256()
-    for path, size in zip(files, sizes, strict=True):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode())
     return f"names-and-sizes-sha256:{digest.hexdigest()}"

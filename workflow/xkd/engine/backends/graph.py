@@ -4,9 +4,9 @@ These networks are so small that a step's time goes into launching its hundreds 
 captured step is launched as one, and the seeds' graphs run side by side. Every kernel is the one
 that a single seed would use, so methods know nothing of it.
 
-A graph reads and writes fixed places: the epoch's order and views, a counter of steps, the learning
-rate, the factors of the loss terms, and a table of meters that is read once per epoch. One graph is
-captured per stage, set of loss terms and batch size; the last, smaller batch has its own.
+A graph reads and writes fixed places: images and views of every step, a counter of steps, the
+learning rate, the factors of the loss terms, and a table of meters that is read once per epoch. One
+graph is captured per stage, set of loss terms and batch size; the last, smaller batch has its own.
 """
 
 import contextlib
@@ -15,11 +15,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from xkd.data.stream import EpochOrder
 from xkd.engine.backends import Choice, loop
 from xkd.engine.backends.cuda import Cuda, Uncapturable
 from xkd.engine.job import CheckpointSchedule, Job
-from xkd.engine.sgd import Sgd
+from xkd.engine.optimisers import Optimiser
 from xkd.engine.stopping import Stopped
 from xkd.engine.training import Diverged
 from xkd.evaluate import count_right
@@ -102,15 +104,13 @@ class SeedGraphs:
         self.training.generator = self.generator = cuda.generator()
         job.resume(self.training)
         self.saving = CheckpointSchedule(job, self.training)
-        index = job.cell_data.rows
-        self.index, self.view = torch.zeros_like(index), torch.zeros_like(index)
-        self.at = torch.zeros(1, dtype=torch.int64, device=index.device)  # the next step
-        self.right = torch.zeros((), dtype=torch.int64, device=index.device)
+        counter = {"dtype": torch.int64, "device": job.cell_data.rows.device}
+        self.at, self.right = torch.zeros(1, **counter), torch.zeros((), **counter)  # at: next step
         # By loss terms: the meters of every step, [steps, K], and their names.
         self.meters: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
         self.graphs: dict[tuple[int, tuple[str, ...]], Replayable] = {}  # by size and terms
         self.scoring: Replayable | None = None
-        self.optimiser: Sgd | None = None  # that the graphs update with
+        self.optimiser: Optimiser | None = None  # that the graphs update with
         self.live = False  # whether the epoch's meters are here, not yet in the training
         self.stream, self.pool = cuda.stream(), cuda.pool()  # after all that was launched above
 
@@ -128,8 +128,8 @@ class SeedGraphs:
                 self.graphs.clear()
                 self.meters.clear()
                 self.optimiser = training.optimiser
-            self.index.copy_(training.order.index)
-            self.view.copy_(training.order.view)
+                self.order = self._steps(training.order)
+            self.order.copy_(self._steps(training.order))
             self.terms, sizes = tuple(training.terms), training.order.sizes
             graphs = {size: self._graph(size) for size in sorted(set(sizes), reverse=True)}
             self.sequence = [graphs[size] for size in sizes]
@@ -169,6 +169,17 @@ class SeedGraphs:
         if self.live:
             self.training.rows = list(self.rows[: self.training.position])
 
+    @staticmethod
+    def _steps(order: EpochOrder) -> Tensor:
+        """Images and views of every step, [steps, 2, batch], so that one launch finds both.
+
+        What the last step lacks is filled with zeros and not looked at.
+        """
+        both = torch.stack([order.index, order.view])
+        missing = len(order) * order.batch - both.shape[1]
+        padded = F.pad(both, (0, missing)).unflatten(1, (-1, order.batch))
+        return padded.movedim(1, 0).contiguous()
+
     def _graph(self, size: int) -> Replayable:
         """The step of a batch size, for the terms of this epoch."""
         key = (size, self.terms)
@@ -178,15 +189,14 @@ class SeedGraphs:
 
     def _capture_step(self, size: int) -> Replayable:
         training, steps = self.training, len(self.training.batches)
-        images = torch.arange(size, device=self.index.device)
-        batch = training.order.batch  # `size`, but for the last step
+        order = self.order
 
         def step() -> Tensor:
-            where = images + self.at * batch
-            return training.step(self.index[where], self.view[where])
+            index, view = order.index_select(0, self.at)[0, :, :size]
+            return training.step(index, view)
 
         with self._unchanged():
-            self.at.fill_(0 if size == batch else steps - 1)
+            self.at.fill_(0 if size == training.order.batch else steps - 1)
             for _ in range(WARMUP):
                 row = step()
         fresh = row.new_empty(steps, len(row)), training.names
@@ -210,8 +220,8 @@ class SeedGraphs:
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Put weights, statistics and momentum back afterwards, in place."""
-        kept = [*self.training.method.state_dict().values(), *self.training.momentum.values()]
+        """Put weights, statistics, banks and running averages back afterwards, in place."""
+        kept = [*self.training.method.state_dict().values(), *self.training.moments.values()]
         before = [value.clone() for value in kept]
         yield
         with torch.no_grad():

@@ -1,0 +1,121 @@
+"""Reliability of a teacher on x and on x*: the diagrams behind Oracle, Table 2.
+
+    ECE = Σ_b (|b| / N) · |acc(b) − conf(b)|      Oracle, Eq. 5
+
+Protocol: un-augmented test images, softmax at T = 1, not calibrated, 20 equal-width bins (left,
+right]. Bars reach the accuracy of a bin, hatching the gap to its mean confidence; below, the share
+of images per bin. x* is computed from the true labels, so its diagram is no property of a
+deployable classifier (A47).
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from xkd.report import drawing, plots, reinforced, results
+from xkd.report.layout import label
+from xkd.report.looks import BLUE, GREY, VERMILLION
+
+MOST_COLUMNS = 4
+
+
+def chosen(responses: pd.DataFrame, item: dict) -> pd.DataFrame:
+    """Test split, first seed; the item's reinforcements, or x and the gradient γ nearest to 0.5."""
+    test = responses[responses.split == "test"]
+    test = test[test.seed == test.groupby(["dataset", "network"]).seed.transform("min")]
+    keys = item.get("settings", {}).get("reinforcements")
+    if keys is None:
+        steps = test[(test.kind == "gradient") & (test.gamma > 0)].gamma
+        nearest = [f"gradient-{steps.iloc[(steps - 0.5).abs().argmin()]:g}"] if len(steps) else []
+        keys = [reinforced.ORIGINAL, *nearest]
+    return test[test.reinforcement.isin(keys)]
+
+
+def measured(responses: pd.DataFrame, item: dict) -> pd.DataFrame:
+    """One row per network, reinforcement and bin: left, right, confidence, accuracy, count."""
+    tables = []
+    for row in chosen(responses, item).itertuples():
+        bins = row.reliability
+        table = pd.DataFrame({name: bins[name] for name in ("confidence", "accuracy", "count")})
+        table.insert(0, "right", bins["edges"][1:])
+        table.insert(0, "left", bins["edges"][:-1])
+        who = {"dataset": row.dataset, "network": row.network, "reinforcement": row.reinforcement}
+        tables.append(table.assign(**who, ece=row.ece))
+    return pd.concat(tables, ignore_index=True)
+
+
+@plots.styled
+def draw(responses: pd.DataFrame, item: dict) -> Figure:
+    """One diagram per data set, reinforcement and network, in this order; up to four in a line."""
+    shown = chosen(responses, item)
+    datasets, keys, networks = (
+        list(dict.fromkeys(shown[name])) for name in ("dataset", "reinforcement", "network")
+    )
+    known = {(row.dataset, row.reinforcement, row.network): row for row in shown.itertuples()}
+    found = [known[one] for one in itertools.product(datasets, keys, networks) if one in known]
+    together = max(1, MOST_COLUMNS // len(networks)) * len(networks)  # networks stay aligned
+    columns = min(MOST_COLUMNS, together, len(found))
+    lines = -(-len(found) // columns)
+    figure, grid = plots.panels(
+        item, 2 * lines, columns, height=0.5 + 2.15 * lines, height_ratios=[3.4, 1] * lines
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, row in enumerate(found):
+        line, column = divmod(place, columns)
+        upper, lower = grid[2 * line : 2 * line + 2, column]
+        _diagram(upper, lower, row)
+        upper.set_title(_title(row, item, len(datasets) > 1), fontsize=7)
+        upper.set_ylabel("Accuracy (%)" if column == 0 else "")
+        lower.set_ylabel("Images (%)" if column == 0 else "", fontsize=6.5)
+        lower.set_xlabel("Confidence (%)" if place + columns >= len(found) else "")
+    entries = [
+        Patch(facecolor=BLUE, edgecolor="black", label="accuracy"),
+        Patch(facecolor="none", edgecolor=VERMILLION, hatch="////", label="gap to mean confidence"),
+    ]
+    figure.legend(handles=entries, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _title(row: Any, item: dict, with_dataset: bool) -> str:
+    dataset = f"{label(item['labels'], 'dataset', row.dataset)}, " if with_dataset else ""
+    network = label(item["labels"], "network", row.network)
+    return f"{dataset}{network}\n{reinforced.name(row.kind, row.gamma)}"
+
+
+def _diagram(upper: Axes, lower: Axes, row: Any) -> None:
+    upper.set_axis_on()
+    lower.set_axis_on()
+    bins = row.reliability
+    edges = np.array(bins["edges"])
+    full = np.array(bins["count"]) > 0
+    accuracy = np.array(bins["accuracy"], dtype=float)[full]
+    confidence = np.array(bins["confidence"], dtype=float)[full]
+    left, width = edges[:-1][full], np.diff(edges)[full]
+    box = {"width": width, "align": "edge", "linewidth": 0.4}
+    upper.bar(left, accuracy, color=BLUE, edgecolor="black", **box)
+    upper.bar(left, confidence - accuracy, bottom=accuracy, color="none", edgecolor=VERMILLION,
+              hatch="////", **box)  # fmt: skip
+    upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=0.9)
+    share = np.array(bins["count"])[full] / sum(bins["count"])
+    lower.bar(left, share, color=GREY, edgecolor="black", **box)
+    note = f"ECE {row.ece:.4f}\naccuracy {100 * row.top1:.1f} %"
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    upper.text(0.04, 0.96, note, transform=upper.transAxes, va="top", fontsize=6.5, bbox=paper)
+    upper.set(xlim=(0, 1), xticks=[0, 0.5, 1], ylim=(0, 1), yticks=[0, 0.5, 1])
+    upper.tick_params(labelbottom=False)
+    lower.set(xlim=(0, 1), xticks=[0, 0.5, 1], ylim=(0, None))
+    for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+
+
+if __name__ == "__main__":
+    with drawing.job(snakemake):
+        item = snakemake.params.item
+        responses = results.read_responses(snakemake.input.responses)
+        plots.save(draw(responses, item), measured(responses, item), snakemake.output)
