@@ -288,7 +288,7 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
     for noise in ("noise.pth", "noise.safetensors"):
         (tmp_path / noise).write_bytes(b"<!DOCTYPE html> not found" * 10)
     (tmp_path / "empty.pth").touch()
-    with pytest.raises(Refused, match="is damaged, or no file of weights") as refused:
+    with pytest.raises(Refused, match=r"is damaged .*is it a file of weights") as refused:
         released.read(tmp_path / name)
     assert "\n" not in str(refused.value)
 
@@ -301,7 +301,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="found a list; expected a state dict"):
         released.read(tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(pickle.dumps(3, protocol=2))
-    with pytest.raises(Refused, match="is damaged, or no file of weights"):
+    with pytest.raises(Refused, match=r"is damaged .*is it a file of weights"):
         released.read(tmp_path / "b.pth")
     with pytest.raises(Refused, match=r"none\.pth is missing"):
         released.read(tmp_path / "none.pth")

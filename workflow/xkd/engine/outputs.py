@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
 from xkd.evaluate import Predictions, metrics, predict, save_network, save_predictions
-from xkd.files import digest, read_json, write_json, write_text
+from xkd.files import digest, read_json, write_json, write_text, write_yaml
 from xkd.fingerprint import git_commit, versions
 from xkd.networks import Network
 from xkd.plan.runs import Layout, Run
@@ -103,7 +102,7 @@ def _seal(folder: Path, card: Mapping[str, Any], files: Sequence[str]) -> None:
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     digests = {name: digest(folder / name) for name in files}
     content = {**card, "finished": finished, "files": digests}
-    write_text(folder / CARD, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_yaml(folder / CARD, content)
 
 
 def curve(training: Training) -> dict[str, float | str]:

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from xkd.errors import Refused
+from xkd.files import reading
 from xkd.networks import Network
+from xkd.readers import read_tensors, unpickled
 
 #: keys -> pairs of a pattern in their names, and what we write instead
 KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -60,19 +60,16 @@ def read(path: Path) -> Weights:
     """
     if not path.is_file():
         raise Refused(f"{path} is missing; put the file there, or name another")
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            with torch.serialization.safe_globals(HARMLESS):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as problem:
-        raise Refused(f"{path} {_pickled(str(problem))}") from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as problem:
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise Refused(
-            f"{path} is damaged, or no file of weights ({reason}); fetch it again"
-        ) from None
+    again = "is it a file of weights? if so, fetch it again"
+    if path.suffix == ".safetensors":
+        content = read_tensors(path, mend=again)
+    else:
+        with reading(path, again), path.open("rb") as file:
+            try:
+                with torch.serialization.safe_globals(HARMLESS):
+                    content = unpickled(file)
+            except pickle.UnpicklingError as problem:
+                raise Refused(f"{path} {_pickled(str(problem))}") from None
     weights = _unwrap(content, path)
     if all(name.startswith("module.") for name in weights):  # nn.DataParallel
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
@@ -83,7 +80,7 @@ def _pickled(problem: str) -> str:
     """What to say of a pickle that holds more than tensors."""
     found = re.search(r"GLOBAL (\S+)", problem)
     if found is None:
-        return "is damaged, or no file of weights; fetch it again"
+        return "is damaged (no tensors can be read); is it a file of weights? if so, fetch it again"
     return (
         f"holds a pickled {found[1]}, and unpickling it would run code; where it was made, save "
         "torch.save(network.state_dict(), path) instead"
@@ -94,6 +91,7 @@ def _unwrap(content: object, path: Path) -> Weights:
     inside = [content[name] for name in WRAPPERS if isinstance(content, dict) and name in content]
     for candidate in (*inside, content):
         if isinstance(candidate, dict) and candidate and _only_tensors(candidate.values()):
+            _refuse_strange(candidate, path)
             return dict(candidate)
     found = type(content).__name__
     if isinstance(content, dict):
@@ -106,6 +104,24 @@ def _unwrap(content: object, path: Path) -> Weights:
 
 def _only_tensors(values: Iterable[object]) -> bool:
     return all(isinstance(value, Tensor) for value in values)
+
+
+def _refuse_strange(weights: dict[object, Tensor], path: Path) -> None:
+    """Raises Refused for names that are no text, and for tensors that are not plain numbers."""
+    for name, value in weights.items():
+        if not isinstance(name, str):
+            raise Refused(
+                f"{path}: found a tensor named {name!r}, expected a state dict, whose names are "
+                "text such as 'fc.weight'; save network.state_dict() where it was made"
+            )
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            kind = "quantised" if value.is_quantized else str(value.layout).removeprefix("torch.")
+            raise Refused(
+                f"{path}: '{name}' is {'empty' if value.is_meta else kind}, expected plain "
+                "(strided) numbers; save the network before it was converted"
+            )
+        if value.is_complex():
+            raise Refused(f"{path}: '{name}' is {value.dtype}, expected real numbers")
 
 
 def translate(weights: Weights, keys: str) -> Weights:

@@ -34,6 +34,7 @@ from xkd.fingerprint import fingerprint
 from xkd.networks import Network
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings, Reinforcement
+from xkd.readers import map_npy
 from xkd.records.lock import locked
 from xkd.reinforce import Bounds, bounds_of, reinforce
 
@@ -130,7 +131,7 @@ class Part:
 
     def open(self) -> tuple[np.memmap, np.memmap]:
         """logits, [views, images, C], and done, [views]; writable, shared by all processes."""
-        return np.load(self._file, mmap_mode="r+"), np.load(self._done, mmap_mode="r+")
+        return map_npy(self._file, "r+"), map_npy(self._done, "r+")
 
     def publish(self) -> None:
         write_json(header_path(self.path), {**self.content, "sha256": digest(self._file)})

@@ -11,9 +11,10 @@ from typing import Any
 from xkd.errors import Refused
 from xkd.files import digest, parse_yaml, read_json, verify
 from xkd.inspection import arrays, cells, items, origin
-from xkd.inspection.arrays import damaged, read_npz, read_tensors
+from xkd.inspection.arrays import damaged, read_tensors
 from xkd.inspection.target import ITEMS, Target
 from xkd.inspection.text import Description, percent, settings, size, sparkline
+from xkd.readers import read_npz
 
 Reader = Callable[[Target, Description], None]
 
@@ -304,7 +305,7 @@ def _any_csv(target: Target, found: Description) -> None:
 
 
 def _any_json(target: Target, found: Description) -> None:
-    content = read_json(target.path)
+    content = read_json(target.path, sealed=False)
     _add_keys(found, content)
 
 

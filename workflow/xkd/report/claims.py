@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xkd.readers import read_csv
 from xkd.report import published
 from xkd.report.results import with_plain_teachers
 
@@ -131,6 +132,6 @@ def _interval(differences: pd.Series, paper: float) -> dict[str, Any]:
 
 def read(path: str | Path) -> pd.DataFrame:
     """A frame of claims from its CSV; texts that are missing are empty."""
-    frame = pd.read_csv(path)
     texts = ["says", "better", "than", *PLACE, "verdict"]
+    frame = read_csv(Path(path), texts)
     return frame.assign(**{name: frame[name].astype(object).fillna("") for name in texts})

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from xkd.errors import Refused
-from xkd.files import read_json
+from xkd.files import read_json, reading
 from xkd.plan.runs import Cell, Run
+from xkd.readers import read_csv
 from xkd.records import cards
 
 CELL = ["dataset", "network", "method", "teacher"]
@@ -89,8 +90,9 @@ def read_clusters(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
     Raises: Refused when two files describe the same point, which averaging would hide.
     """
-    frame = pd.concat([pd.read_csv(file) for file in paths(files)], ignore_index=True)
     key = ["kind", "gamma", "split", "space", "metric", "labels", "seed"]
+    needed = [*key, "silhouette", "top1"]
+    frame = pd.concat([read_csv(file, needed) for file in paths(files)], ignore_index=True)
     if frame.duplicated(key).any():
         raise Refused(
             "two clusters.csv describe the same reinforcement, split and seed, so they belong to "
@@ -125,14 +127,15 @@ def search_notes(
     notes = []
     for file in paths(files):
         found = read_json(file)
-        cell = Cell.parse(found["cell"])
-        method = labels["methods"].get(cell.method, cell.method)
-        network = labels["networks"].get(cell.network, cell.network)
-        values = ", ".join(f"{score['value']:g}" for score in found["scores"])
-        notes.append(
-            f"Searched on held-out training images: {network}, {method}, {found['option']} = "
-            f"{found['winner']:g} of {{{values}}}."
-        )
+        with reading(file):
+            cell = Cell.parse(found["cell"])
+            method = labels["methods"].get(cell.method, cell.method)
+            network = labels["networks"].get(cell.network, cell.network)
+            values = ", ".join(f"{score['value']:g}" for score in found["scores"])
+            notes.append(
+                f"Searched on held-out training images: {network}, {method}, {found['option']} = "
+                f"{found['winner']:g} of {{{values}}}."
+            )
     return notes
 
 
