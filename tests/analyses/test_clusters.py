@@ -1,4 +1,4 @@
-"""What `xkd cluster` leaves: rows and embeddings for every split and γ, the same on any cores."""
+"""The analysis `clusters`: rows and embeddings for every split and γ, the same on any cores."""
 
 import csv
 import signal
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_cells import prepared
+from fake_cells import cell, prepared
 
-from xkd.analyses.clusters import cluster_answers
+from xkd.analyses.base import Request
+from xkd.analyses.clusters import analyse
 from xkd.errors import Refused
 from xkd.files import digest, write_json
 from xkd.measures.clusters import embed, silhouette
@@ -33,7 +34,7 @@ def layout(tmp_path: Path) -> Layout:
     """Answers of a teacher that separates its four classes the better, the larger γ is."""
     layout = Layout(tmp_path)
     prepared(layout)
-    folder, answers = layout.responses(RUN).parent, {}
+    folder, answers = layout.analysis("responses", RUN), {}
     for gamma in (0, 2):
         scores = {}
         for number, (split, count) in enumerate((("test", 24), ("train", 70))):
@@ -47,16 +48,26 @@ def layout(tmp_path: Path) -> Layout:
             scores.setdefault("digests", {})[path.name] = digest(path)
         answers[f"gradient-{gamma}"] = {"kind": "gradient", "gamma": gamma, **scores}
     names = {"class_names": list("abcd"), "coarse_names": ["ab", "cd"]}
-    write_json(layout.responses(RUN), {**names, "reinforcements": answers})
+    write_json(folder / "responses.json", {**names, "reinforcements": answers})
+    digests = {"responses.json": digest(folder / "responses.json")}
+    card = {"analysis": "responses", "run": str(RUN), "options": {}, "digests": digests}
+    write_json(folder / "analysis.json", card)
     return layout
 
 
+def cluster(layout: Layout, threads: int = 1, **options: object) -> None:
+    """Carry the analysis out, with these options instead of the usual ones."""
+    analyse(Request("clusters", RUN, cell(), layout, {**ASKED, **options}, threads))
+
+
 def rows(layout: Layout) -> list[dict[str, str]]:
-    return list(csv.DictReader((layout.clusters(RUN) / "clusters.csv").open(encoding="utf-8")))
+    return list(
+        csv.DictReader((layout.analysis("clusters", RUN) / "clusters.csv").open(encoding="utf-8"))
+    )
 
 
 def test_every_split_gamma_space_and_seed_has_its_rows(layout: Layout) -> None:
-    cluster_answers(RUN, layout, **ASKED)
+    cluster(layout)
     found = rows(layout)
     # two metrics on logits and two seeds of the embedding, each for classes and superclasses
     assert len(found) == 2 * 2 * (2 + 2) * 2
@@ -64,7 +75,7 @@ def test_every_split_gamma_space_and_seed_has_its_rows(layout: Layout) -> None:
         (r["split"], r["gamma"], r["space"], r["metric"], r["labels"], r["seed"]): r for r in found
     }
     assert len(scores) == len(found)
-    with np.load(layout.responses(RUN).parent / "gradient-2/test.npz") as archive:
+    with np.load(layout.analysis("responses", RUN) / "gradient-2/test.npz") as archive:
         logits, labels = archive["logits"].astype(np.float32), archive["labels"]
     one = scores["test", "2.0", "logits", "cosine", "super", ""]
     assert float(one["silhouette"]) == silhouette(logits, labels // 2, "cosine")
@@ -77,8 +88,8 @@ def test_every_split_gamma_space_and_seed_has_its_rows(layout: Layout) -> None:
 
 
 def test_figures_get_the_first_seed_and_the_first_split(layout: Layout) -> None:
-    cluster_answers(RUN, layout, **ASKED)
-    with np.load(layout.clusters(RUN) / "embeddings.npz") as archive:
+    cluster(layout)
+    with np.load(layout.analysis("clusters", RUN) / "embeddings.npz") as archive:
         arrays = dict(archive)
     assert {key for key in arrays if key.endswith("/embedding")} == {
         "gradient-0/embedding",
@@ -91,16 +102,16 @@ def test_figures_get_the_first_seed_and_the_first_split(layout: Layout) -> None:
 
 
 def test_subsets_are_class_balanced(layout: Layout) -> None:
-    cluster_answers(RUN, layout, **{**ASKED, "splits": ["train"], "points": 40})
-    with np.load(layout.clusters(RUN) / "embeddings.npz") as archive:
+    cluster(layout, splits=["train"], points=40)
+    with np.load(layout.analysis("clusters", RUN) / "embeddings.npz") as archive:
         assert np.bincount(archive["labels"]).tolist() == [10, 10, 10, 10]
 
 
 def test_files_do_not_depend_on_the_number_of_processes(layout: Layout) -> None:
     written = []
     for threads in (1, 2):
-        cluster_answers(RUN, layout, **ASKED, threads=threads)
-        folder = layout.clusters(RUN)
+        cluster(layout, threads)
+        folder = layout.analysis("clusters", RUN)
         with np.load(folder / "embeddings.npz") as archive:
             arrays = {name: archive[name].tobytes() for name in archive.files}
         written.append(((folder / "clusters.csv").read_bytes(), arrays))
@@ -110,17 +121,17 @@ def test_files_do_not_depend_on_the_number_of_processes(layout: Layout) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_too_few_points_for_the_perplexity_are_refused(layout: Layout, threads: int) -> None:
     with pytest.raises(Refused, match=r"perplexity 30 needs more than 30 points, found 24"):
-        cluster_answers(RUN, layout, **{**ASKED, "perplexity": 30}, threads=threads)
-    assert not layout.clusters(RUN).exists()
+        cluster(layout, threads, perplexity=30)
+    assert not layout.analysis("clusters", RUN).exists()
 
 
 def test_answers_that_are_missing_or_damaged_are_refused(layout: Layout) -> None:
     with pytest.raises(Refused, match=r"no answers for gradient-7; found gradient-0, gradient-2"):
-        cluster_answers(RUN, layout, **{**ASKED, "gammas": [7]})
-    path = layout.responses(RUN).parent / "gradient-0/test.npz"
+        cluster(layout, gammas=[7])
+    path = layout.analysis("responses", RUN) / "gradient-0/test.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(Refused, match=r"test\.npz is damaged"):
-        cluster_answers(RUN, layout, **ASKED)
+        cluster(layout)
 
 
 def children(parent: int) -> list[int]:
@@ -141,13 +152,11 @@ def alive(process: int) -> bool:
 
 @pytest.mark.faults
 def test_processes_end_with_the_one_that_started_them(layout: Layout) -> None:
-    asked = {**ASKED, "embedding_seeds": 500}
     code = (
-        f"import sys; sys.path[:] = {sys.path!r}\n"
-        "from pathlib import Path; from xkd.plan.runs import Layout, Run\n"
-        "from xkd.analyses.clusters import cluster_answers\n"
-        f"cluster_answers(Run.parse('{RUN}'), Layout(Path({str(layout.root)!r})), "
-        f"**{asked!r}, threads=2)"
+        f"import sys; sys.path[:] = {[*sys.path, str(Path(__file__).parent)]!r}\n"
+        "from pathlib import Path; from xkd.plan.runs import Layout\n"
+        "from test_clusters import cluster\n"
+        f"cluster(Layout(Path({str(layout.root)!r})), 2, embedding_seeds=500)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout.readline()  # a first cloud is done, so the workers are there

@@ -253,7 +253,7 @@ def test_a_killed_process_harms_no_other_seed(layout, monkeypatch):
     settings = cell(seeds=(0, 1, 2))
     with monkeypatch.context() as patch:
         patch.setattr(procs, "train_seed", killed)
-        with pytest.raises(Refused, match=r"seed 1: its process was ended by signal 9 .* memory"):
+        with pytest.raises(Refused, match=r"seed 1: its process was ended by SIGKILL .* memory"):
             train(settings, layout, backend="procs", threads=3)
     kept = [files(settings, layout, seed) for seed in (0, 2)]
     train(settings, layout, backend="procs", threads=3)

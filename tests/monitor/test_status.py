@@ -79,7 +79,7 @@ def test_every_job_is_counted_once_and_optional_items_are_not(plan, layout):
         {"waiting": 3},
     ]
     subjects = [(job.rule, job.subject) for job in expected(plan, layout)]
-    assert ("explain", "digits/mlp1024/le_grad/seed0") in subjects
+    assert ("explanations", "digits/mlp1024/le_grad/seed0") in subjects
     assert ("tables", "le_warmup") not in subjects
     assert len(subjects) == len(set(subjects))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from xkd.errors import Refused
+from xkd.plan import checks, declarations, jobs, resolve
 from xkd.plan import config as conf
-from xkd.plan import jobs
 from xkd.plan.grid import Plan
 from xkd.plan.jobs import item_description
 
@@ -30,16 +30,16 @@ def test_both_scales_draw_the_same_items() -> None:
 
 
 def test_command_line_wins_over_the_scale() -> None:
-    settled = conf.load(CONFIG, ["recipes.r_res.epochs=13"])
-    assert settled["recipes"]["r_res"]["epochs"] == 13
-    assert settled["recipes"]["r_mlp"]["epochs"] == 8  # the demo's, untouched
+    effective = conf.load(CONFIG, ["recipes.r_res.epochs=13"])
+    assert effective["recipes"]["r_res"]["epochs"] == 13
+    assert effective["recipes"]["r_mlp"]["epochs"] == 8  # the demo's, untouched
 
 
 def test_frozen_config_is_read_back_unchanged(tmp_path: Path) -> None:
-    settled = conf.load(CONFIG)
-    path = conf.freeze(settled, tmp_path)
-    assert conf.load(path) == settled
-    assert conf.freeze(settled, tmp_path) == path
+    effective = conf.load(CONFIG)
+    path = conf.freeze(effective, tmp_path)
+    assert conf.load(path) == effective
+    assert conf.freeze(effective, tmp_path) == path
 
 
 MISTAKES = {
@@ -65,10 +65,13 @@ MISTAKES = {
         "gamma: found 'much', expected a number",
     ),
     "negative gamma to ask": (
-        "oracle_inputs.gradient=[0, -1]",
-        "oracle_inputs.gradient.1: found -1",
+        "analyses.responses.gradient=[0, -1]",
+        "analyses.responses.gradient.1: found -1",
     ),
-    "infinite gamma to ask": ("clusters.gammas=[.inf]", "clusters.gammas.0: found inf"),
+    "infinite gamma to ask": (
+        "analyses.clusters.gammas=[.inf]",
+        "analyses.clusters.gammas.0: found inf",
+    ),
     "no step": ("methods.oracle_two_steps.steps=0", "steps: found 0, expected at least 1"),
     "unknown kind of step": ("methods.oracle.kind=sgn", "kind: found 'sgn', expected one of grad"),
     "negative gamma": ("methods.oracle.gamma=-1", "methods.oracle.gamma: found -1"),
@@ -140,7 +143,7 @@ MISTAKES = {
     ),
     "a claim of number": (
         "figures.le_figure3.claims=[{best_first: [ce, 3], says: so}]",
-        "claims.0.best_first.1: found 3, expected a string or array",
+        "claims.0.best_first.1: found 3, expected text or a list",
     ),
     "a claim without words": (
         "tables.le_table2.claims=[{best_first: [le_gradcam, ce]}]",
@@ -152,11 +155,11 @@ MISTAKES = {
     ),
     "shell in a name": ("datasets={'x; rm -rf ~': {}}", "datasets"),
     "shell in an item's name": (
-        "tables={'x; rm -rf ~': {paper: LE, number: '1', title: t, script: le_table2}}",
+        "tables={'x; rm -rf ~': {paper: le, number: '1', title: t}}",
         "tables: found 'x; rm -rf ~', expected a name of lower-case letters",
     ),
     "an item outside the results": (
-        "figures={../../etc: {paper: LE, number: '1', title: t, script: le_figure3}}",
+        "figures={../../etc: {paper: le, number: '1', title: t, script: le_figure3}}",
         "figures: found '../../etc', expected a name of lower-case letters",
     ),
     "a script from elsewhere": ("tables.le_table2.script=../evil", "script: found '../evil'"),
@@ -165,21 +168,42 @@ MISTAKES = {
         "expected a single line of text",
     ),
     "points for no t-SNE": (
-        "clusters.points=30",
+        "analyses.clusters.points=30",
         "clusters.points: found 30, expected more than 30",
     ),
     "split that nobody asks": (
-        "oracle_inputs.splits=[train]",
-        "clusters.splits: found 'test', expected some of oracle_inputs.splits",
+        "analyses.responses.splits=[train]",
+        "analyses.clusters.splits: found test, expected some of analyses.responses.splits: train",
     ),
-    "a gamma that nobody asks": ("clusters.gammas=[7]", "clusters.gammas: found 7"),
+    "a gamma that nobody asks": (
+        "analyses.clusters.gammas=[7]",
+        "analyses.clusters.gammas: found 7",
+    ),
     "lookup without default": ("methods.le_grad.warmup={by: dataset, mnist: 1}", "no default"),
     "a lookup of nobody": (
         "methods.le_grad.warmup={by: dataset, mnst: 1, default: 2}",
         "methods.le_grad.warmup: unknown data set 'mnst'; did you mean 'mnist'?",
     ),
     "infinity": ("methods.kd.temperature=.inf", "temperature: found inf, expected a finite number"),
-    "pairs of no data set": ("class_pairs.cifar=[[a, b]]", "class_pairs: unknown data set 'cifar'"),
+    "pairs of no data set": (
+        "analyses.explanations.pairs.cifar=[[a, b]]",
+        "analyses.explanations.pairs: unknown data set 'cifar'",
+    ),
+    "an analysis of no file": ("analyses.clustres={}", "unknown analysis 'clustres'; did you mean"),
+    "an item of no analysis": (
+        "tables.oracle_table1.needs=[response]",
+        "unknown analysis 'response'",
+    ),
+    "a paper that is not there": ("papers=[el]", "unknown paper 'el'; known: le, oracle"),
+    "papers that are no list": ("papers=le", "papers: found 'le', expected a list of names"),
+    "a key twice": (
+        "recipes.r_res={epochs: 3, epochs: 4}",
+        "'epochs' stands on line 1 and again on",
+    ),
+    "an item of no paper": (
+        "tables.mine={number: '1', title: t, experiment: le_table2}",
+        "tables.mine: 'paper' is missing",
+    ),
     "unknown backend": ("engine.backend=gpu", "engine.backend: found 'gpu', expected one of auto"),
     "depth of no ResNet": ("networks.resnet14.depth=15", "networks.resnet14.depth: found 15"),
 }
@@ -192,7 +216,8 @@ def test_a_mistake_is_one_line_that_names_the_key(change: str, message: str) -> 
     text = str(refused.value)
     assert message in text
     assert "\n" not in text
-    assert text.startswith("config.yaml") or str(CONFIG) in text
+    written = (str(CONFIG), "config.yaml", "the command line", "workflow/papers/", f"'{change}'")
+    assert text.startswith(written)
 
 
 def test_endless_chain_of_teachers_is_refused() -> None:
@@ -302,12 +327,9 @@ def test_items_of_le_train_as_many_networks_as_the_paper() -> None:
 
 
 def test_two_epochs_of_the_papers_are_a_sound_config() -> None:
-    import yaml
-
-    reduced = yaml.safe_load((ROOT / "tests" / "two_epochs.yaml").read_text())
-    whole = yaml.safe_load(CONFIG.read_text())
-    settled = conf.effective(whole, {**reduced, "scale": "paper"})
-    assert {cell.recipe.epochs for cell in Plan(settled).cells.values() if cell.recipe} == {1, 2}
+    reduced = ROOT / "tests" / "two_epochs.yaml"
+    asked = conf.load(CONFIG, ["scale=paper"], overlays=[reduced])
+    assert {cell.recipe.epochs for cell in Plan(asked).cells.values() if cell.recipe} == {1, 2}
 
 
 def test_variants_of_oracle_share_neither_tables_nor_fingerprints() -> None:
@@ -400,7 +422,7 @@ def test_items_about_teachers_train_nothing_but_those_of_table_4(
 
 
 def test_every_oracle_item_is_there_and_looks_at_its_files() -> None:
-    items = {name: i for name, i in plan().items.items() if i.entry["paper"] == "Oracle"}
+    items = {name: i for name, i in plan().items.items() if i.entry["paper"] == "oracle"}
     numbers = {item.entry["number"] for item in items.values()}
     assert numbers >= {"Table 1", "Table 3", "Table 4", "Figure 1b", "Figure 3", "Figure 4"}
     assert numbers >= {"Figure 5", "Figure 5, equal"}
@@ -434,17 +456,18 @@ OWN = {  # options of a method that only look like those of others
 
 def declaring(monkeypatch, uses: str, **more: object) -> None:
     """Let a method's file declare more than it does."""
-    declare = conf.method_declaration
+    declare = declarations.declaration
 
-    def declared(name: str) -> dict:
-        found = declare(name)
-        return {**found, **more} if name == uses else found
+    def declared(package: str, name: str) -> dict:
+        found = declare(package, name)
+        return {**found, **more} if (package, name) == ("methods", uses) else found
 
-    monkeypatch.setattr(conf, "method_declaration", declared)
+    for module in (resolve, checks):
+        monkeypatch.setattr(module, "declaration", declared)
 
 
 def test_options_mean_what_their_own_method_declares_and_nothing_else(monkeypatch) -> None:
-    options = conf.method_declaration("kd")["OPTIONS"] | OWN
+    options = declarations.declaration("methods", "kd")["OPTIONS"] | OWN
     declaring(monkeypatch, "kd", OPTIONS=options)
     made = plan(
         "scale=paper",
@@ -497,3 +520,38 @@ def test_methods_that_need_whole_batches_are_refused_to_processes_that_share_the
     )
     with pytest.raises(Refused, match="compares the images of a whole batch, and 2 processes"):
         plan("scale=paper", "engine.processes=2")
+
+
+def test_a_change_of_one_entry_changes_no_other() -> None:
+    """YAML's aliases are copied: whatever the file shares, a setting belongs to its entry alone."""
+    before, after = plan(), plan("methods.le_gradcam.warmup.digits=3")
+    changed = {
+        cell.method for cell, s in before.cells.items() if after.cells[cell].method != s.method
+    }
+    assert changed == {"le_gradcam"}
+
+
+def test_the_same_change_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("seeds: [0, 1.0]\nrecipes: { r_res: { epochs: 7.0, lr: 1e-1 } }\n")
+    values = {"seeds": [0, 1], "recipes": {"r_res": {"epochs": 7, "lr": 0.1}}}
+    ways = [
+        conf.load(CONFIG, ["seeds=[0,1]", "recipes.r_res.epochs=7", "recipes.r_res.lr=0.1"]),
+        conf.load(CONFIG, overlays=[overlay]),
+        conf.load(CONFIG, values=values),
+    ]
+    slices = [
+        json.dumps([(str(c), s.seeds, s.slice()) for c, s in Plan(way).cells.items()])
+        for way in ways
+    ]
+    assert slices[0] == slices[1] == slices[2]
+
+
+def test_a_fault_in_an_overlay_is_reported_as_the_overlays(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("recipes:\n  r_res:\n    lr: fast\n")
+    with pytest.raises(Refused, match=r"mine\.yaml: recipes\.r_res\.lr: found 'fast'"):
+        conf.load(CONFIG, overlays=[overlay])
+    overlay.write_text("recipes:\n  r_res:\n    lr: 1\n    lr: 2\n")
+    with pytest.raises(Refused, match=r"mine\.yaml: 'lr' stands on line 3 and again on line 4"):
+        conf.load(CONFIG, overlays=[overlay])

@@ -7,6 +7,7 @@ import pytest
 
 from xkd.engine import memory
 from xkd.plan import config, costs, jobs
+from xkd.plan.declarations import declaration
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell
 
@@ -76,10 +77,22 @@ def test_the_engine_does_not_need_more_memory_than_a_job_asks_for(paper, text):
 
 def test_time_for_clusters_grows_with_points_gammas_and_repetitions(paper):
     settings = cell(paper, "cifar100/resnet20/ce_teacher")
-    clusters = paper.config["clusters"]
-    full = costs.clustering(settings, clusters)
-    assert full.gpu == 0
-    assert full.minutes > costs.clustering(settings, {**clusters, "points": 1000}).minutes
+    cost = declaration("analyses", "clusters")["COST"]
+    options = paper.analysis("clusters", settings.cell)
+    full = costs.analysis(settings, cost, options)
+    assert (full.gpu, full.threads) == (0, 4)
+    for fewer in ({"points": 1000}, {"gammas": options["gammas"][:4]}, {"embedding_seeds": 1}):
+        assert full.minutes > costs.analysis(settings, cost, {**options, **fewer}).minutes
+
+
+def test_an_analysis_that_asks_the_network_costs_its_passes(paper):
+    settings = cell(paper, "cifar100/resnet20/ce_teacher")
+    cost = declaration("analyses", "responses")["COST"]
+    options = paper.analysis("responses", settings.cell)
+    once = costs.analysis(settings, cost, {**options, "gradient": [0.0], "sign": []})
+    often = costs.analysis(settings, cost, {**options, "gradient": [0.0] * 40, "sign": []})
+    assert often.minutes > once.minutes
+    assert often.memory_mb > once.memory_mb  # logits of all of them
 
 
 def test_a_network_that_is_not_known_here_is_given_enough(paper):

@@ -1,4 +1,4 @@
-"""Two hundred random mistakes in the config: each is refused by name in one line, or harmless."""
+"""Two hundred random mistakes in config and papers: each is refused by name, or harmless."""
 
 import contextlib
 import math
@@ -14,10 +14,17 @@ import yaml
 from xkd import __main__ as xkd
 from xkd.errors import Refused
 from xkd.plan import config as conf
+from xkd.plan import papers
 from xkd.plan.grid import Plan
+from xkd.plan.yaml_reader import parse
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+PAPERS = sorted(path.parent for path in papers.FOLDER.glob("*/paper.yaml"))
+#: File -> its content.
+FILES = {
+    "config.yaml": parse((ROOT / "config.yaml").read_text(encoding="utf-8"), "config.yaml"),
+    **{f"{p.name}/paper.yaml": parse((p / "paper.yaml").read_text("utf-8"), "") for p in PAPERS},
+}
 MUTATIONS = 200
 Place = tuple[Any, ...]
 
@@ -91,24 +98,43 @@ KINDS: tuple[Callable[[Any, Any, random.Random], bool], ...] = (
 
 
 def mutation(number: int) -> tuple[str, Place, dict]:
-    """Kind, place and the config that results; the same for a number on every machine."""
+    """Kind, file and place, and the file that results; for a number the same on every machine."""
     draw = random.Random(number)
-    everywhere = list(places(CONFIG))
+    everywhere = [(file, *place) for file, content in FILES.items() for place in places(content)]
+    taught = [file for file, content in FILES.items() if content.get("teachers")]
     while True:
         kind, place = KINDS[number % len(KINDS)], draw.choice(everywhere)
         if kind is close_a_circle:
-            place = ("teachers", draw.choice(list(CONFIG["teachers"])))
-        config = deepcopy(CONFIG)  # anchors in the file are shared; a mistake is made in one place
-        parent = config
-        for key in place[:-1]:
+            file = draw.choice(taught)
+            place = (file, "teachers", draw.choice(list(FILES[file]["teachers"])))
+        content = deepcopy(FILES[place[0]])
+        parent = content
+        for key in place[1:-1]:
             parent = parent[key]
         if kind(parent, place[-1], draw):
-            return kind.__name__, place, config
+            return kind.__name__, place, content
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config with all papers beside it, whose scripts and numbers are the project's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").symlink_to(ROOT / "config.yaml")
+    for paper in PAPERS:
+        (tmp_path / paper.name).mkdir()
+        for path in paper.iterdir():
+            (tmp_path / paper.name / path.name).symlink_to(path)
+    return tmp_path
+
+
+def spoil(file: str, content: dict) -> None:
+    Path(file).unlink()
+    Path(file).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 @pytest.fixture(scope="module")
-def sound() -> Plan:
-    return Plan(conf.effective(deepcopy(CONFIG)))
+def sound() -> list:
+    return work(Plan(conf.load(ROOT / "config.yaml")))
 
 
 def work(plan: Plan) -> list:
@@ -118,31 +144,34 @@ def work(plan: Plan) -> list:
 
 
 @pytest.mark.parametrize("number", range(MUTATIONS))
-def test_a_mistake_is_refused_by_name_or_harmless(number: int, sound: Plan) -> None:
-    kind, place, config = mutation(number)
+def test_a_mistake_is_refused_by_name_or_harmless(number: int, sound: list, folder: Path) -> None:
+    kind, place, content = mutation(number)
+    spoil(place[0], content)
     try:
-        found = Plan(conf.effective(config))
+        found = Plan(conf.load(Path("config.yaml")))
     except Refused as problem:
         message = str(problem)
-        assert message.startswith("config.yaml: ")
+        assert message.partition(":")[0] in FILES, message
         assert "\n" not in message
         named = [str(part) for part in place if str(part) in message]
         assert named, f"{kind} at {place}: {message}"
     else:
-        assert work(found) == work(sound), f"{kind} at {place} changes what is trained"
+        assert work(found) == sound, f"{kind} at {place} changes what is trained"
 
 
-def test_what_is_refused_starts_no_training(tmp_path: Path, capsys) -> None:
-    file, results = tmp_path / "config.yaml", tmp_path / "results"
-    told = []
+def test_what_is_refused_starts_no_training(folder: Path, capsys) -> None:
+    results, told = folder / "results", []
     for number in range(0, MUTATIONS, 19):
-        kind, place, config = mutation(number)
+        kind, place, content = mutation(number)
+        before = Path(place[0]).read_text(encoding="utf-8")
+        spoil(place[0], content)
         with contextlib.suppress(Refused):
-            Plan(conf.effective(deepcopy(config)))
+            Plan(conf.load(Path("config.yaml")))
+            Path(place[0]).write_text(before)
             continue  # harmless
-        file.write_text(yaml.safe_dump(config, sort_keys=False))
-        asked = ["train", "digits/mlp256/ce", "--config", str(file), "--results", str(results)]
+        asked = ["train", "digits/mlp256/ce", "--results", str(results)]
         assert xkd.main(asked) == 2, f"{kind} at {place}"
         told += capsys.readouterr().err.splitlines()
         assert not results.exists()
+        Path(place[0]).write_text(before)
     assert len(told) >= 7

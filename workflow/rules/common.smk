@@ -1,7 +1,6 @@
 """The plan of this config, the paths of its files, and the inputs that depend on wildcards."""
 
 import re
-from dataclasses import asdict
 from functools import partial
 from os.path import relpath
 from pathlib import Path

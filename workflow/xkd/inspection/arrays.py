@@ -88,7 +88,10 @@ def add_predictions(found: Description, arrays: Mapping[str, NDArray]) -> None:
     """
     labels, predicted = arrays["labels"].astype(int), arrays["predicted"].astype(int)
     right = labels == predicted
-    found.add("accuracy", f"{percent(float(right.mean()))} % of {len(labels)} images, {int((~right).sum())} wrong")
+    found.add(
+        "accuracy",
+        f"{percent(float(right.mean()))} % of {len(labels)} images, {int((~right).sum())} wrong",
+    )
     found.add(
         "calibration",
         f"ECE {ece(arrays['confidence'], right):.4f} (20 bins); mean confidence "
@@ -110,7 +113,9 @@ def _confusions(labels: NDArray, predicted: NDArray, count: int = 5) -> Iterator
 
 
 def add_responses(
-    found: Description, arrays: Mapping[str, NDArray], plain: Mapping[str, NDArray] | None,
+    found: Description,
+    arrays: Mapping[str, NDArray],
+    plain: Mapping[str, NDArray] | None,
     classes: list[str],
 ) -> None:
     """Accuracy on x*, entropy, and which images x* repairs or breaks.

@@ -33,7 +33,9 @@ def describe_cell(target: Target) -> Description:
     content = read_manifest(manifest)
     runs = {int(seed): run for seed, run in content["runs"].items()}
     seeds = sorted(runs)
-    found.add("cell", f"{len(seeds)} of its seeds are complete; {content['parameters']:,} parameters")
+    found.add(
+        "cell", f"{len(seeds)} of its seeds are complete; {content['parameters']:,} parameters"
+    )
     found.add("accuracy", accuracy(runs))
     cards_of = {seed: cards.read(layout.run(Run(cell, seed))) for seed in seeds}
     histories = {seed: _history_if_any(layout.run(Run(cell, seed))) for seed in seeds}
@@ -141,9 +143,7 @@ def add_curves(found: Description, history: list[dict[str, float | str]]) -> Non
             continue
         finite = [value for value in values if math.isfinite(value)]
         if finite:
-            rows.append(
-                f"{name:18} {sparkline(values)}  {finite[0]:.4g} → {finite[-1]:.4g}"
-            )
+            rows.append(f"{name:18} {sparkline(values)}  {finite[0]:.4g} → {finite[-1]:.4g}")
     found.add("curves", rows)
     stages = dict.fromkeys(str(record["stage"]) for record in history if record.get("stage"))
     if len(stages) > 1:
@@ -153,7 +153,9 @@ def add_curves(found: Description, history: list[dict[str, float | str]]) -> Non
 def add_circumstances(found: Description, card: Mapping[str, Any]) -> None:
     """The facts `code` and `trained`: commit, versions, machine, date, duration."""
     versions = card.get("versions", {})
-    shown = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch") if name in versions)
+    shown = ", ".join(
+        f"{name} {versions[name]}" for name in ("python", "torch") if name in versions
+    )
     code = card["fingerprint"].partition("-")[0]
     found.add("code", f"{code}, commit {card.get('commit', 'unknown')}, {shown}")
     engine, seconds = card.get("engine", {}), card.get("seconds")
@@ -183,7 +185,9 @@ def accuracy(runs: Mapping[int, Mapping[str, Any]]) -> str:
 def _curves(histories: Mapping[int, list[dict[str, float | str]]]) -> list[str]:
     rows = []
     for seed, history in histories.items():
-        column = next((c for c in ("test_top1", "holdout_top1") if history and c in history[0]), None)
+        column = next(
+            (c for c in ("test_top1", "holdout_top1") if history and c in history[0]), None
+        )
         if column:
             values = [float(record[column]) for record in history]
             ends = f"{percent(values[0], 1)} → {percent(values[-1], 1)} %"
@@ -196,7 +200,11 @@ def _seed_rows(target, runs, cards_of, histories):
     yield "seed   last   best      time  commit        state"
     for seed in sorted(runs):
         metrics, card = runs[seed]["metrics"], cards_of[seed]
-        best = f"{percent(metrics['best_top1'], 1)} e{metrics['best_epoch']}" if histories[seed] else "-"
+        best = (
+            f"{percent(metrics['best_top1'], 1)} e{metrics['best_epoch']}"
+            if histories[seed]
+            else "-"
+        )
         seconds = f"{card['seconds']:.1f} s" if "seconds" in card else "-"
         yield (
             f"{seed:4}  {percent(metrics['top1'], 1):>5}  {best:>8}  {seconds:>8}  "

@@ -12,7 +12,7 @@ from xkd.errors import Refused
 from xkd.files import digest, parse_yaml, read_json, verify
 from xkd.inspection import arrays, cells, items, origin
 from xkd.inspection.arrays import damaged, read_tensors
-from xkd.inspection.target import ITEMS, Target
+from xkd.inspection.target import Target
 from xkd.inspection.text import Description, percent, settings, size, sparkline
 from xkd.readers import read_npz
 
@@ -119,7 +119,11 @@ def _taught(settings: Any, target: Target) -> bool:
 
 
 def _file(path: Path) -> str:
-    return f"{size(path.stat().st_size)}, sha256 {digest(path)[:16]}" if path.stat().st_size < cells.VERIFIED else size(path.stat().st_size)
+    return (
+        f"{size(path.stat().st_size)}, sha256 {digest(path)[:16]}"
+        if path.stat().st_size < cells.VERIFIED
+        else size(path.stat().st_size)
+    )
 
 
 # ---------------------------------------------------------------------------------------- readers
@@ -203,10 +207,17 @@ def _search(target: Target, found: Description) -> None:
 def _prepared(target: Target, found: Description) -> None:
     """`data.safetensors` or `manifest.json` of a data set."""
     manifest = read_json(target.path.parent / "manifest.json")
-    found.add("images", ", ".join(f"{count:,} {split}" for split, count in manifest["counts"].items()))
-    found.add("size", f"{'x'.join(map(str, manifest['image']))}, {len(manifest['class_names'])} classes")
+    found.add(
+        "images", ", ".join(f"{count:,} {split}" for split, count in manifest["counts"].items())
+    )
+    found.add(
+        "size", f"{'x'.join(map(str, manifest['image']))}, {len(manifest['class_names'])} classes"
+    )
     names = manifest["class_names"]
-    found.add("classes", ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""))
+    found.add(
+        "classes",
+        ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
+    )
     each = [f"{min(n)} to {max(n)} {split}" for split, n in manifest["per_class"].items() if n]
     found.add("per class", ", ".join(each))
     found.add("normalised", settings(manifest["normalisation"]))
@@ -295,7 +306,9 @@ def _clusters(target: Target, found: Description) -> None:
             key = f"{row['split']} {row['space']} {row['metric']} {row['labels']}"
             shown.setdefault(key, []).append(float(row["silhouette"]))
     found.add("rows", f"{len(rows)}, {len({row['gamma'] for row in rows})} gammas")
-    found.add("silhouette", [f"{k:32} {sparkline(v)}  {v[0]:.3f} → {v[-1]:.3f}" for k, v in shown.items()])
+    found.add(
+        "silhouette", [f"{k:32} {sparkline(v)}  {v[0]:.3f} → {v[-1]:.3f}" for k, v in shown.items()]
+    )
 
 
 def _any_csv(target: Target, found: Description) -> None:
@@ -315,16 +328,32 @@ def _any_yaml(target: Target, found: Description) -> None:
 
 def _add_keys(found: Description, content: Any) -> None:
     if not isinstance(content, Mapping):
-        found.add("content", f"{type(content).__name__} of {len(content)}" if isinstance(content, list) else str(content)[:80])
+        found.add(
+            "content",
+            f"{type(content).__name__} of {len(content)}"
+            if isinstance(content, list)
+            else str(content)[:80],
+        )
         return
-    found.add("keys", [f"{key:16} {json.dumps(value, ensure_ascii=False, default=str)[:76]}" for key, value in content.items()])
+    found.add(
+        "keys",
+        [
+            f"{key:16} {json.dumps(value, ensure_ascii=False, default=str)[:76]}"
+            for key, value in content.items()
+        ],
+    )
 
 
 def _lock(target: Target, found: Description) -> None:
     from xkd.monitor import traces
 
     holder = traces.holder(target.path)
-    found.add("lock", f"process {holder['pid']} on {holder['host']}, alive" if holder else "void: nobody holds it")
+    found.add(
+        "lock",
+        f"process {holder['pid']} on {holder['host']}, alive"
+        if holder
+        else "void: nobody holds it",
+    )
 
 
 def _text(target: Target, found: Description) -> None:

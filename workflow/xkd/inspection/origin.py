@@ -43,17 +43,13 @@ def resting_on(plan: Plan, cells: Iterable[Cell]) -> list[Item]:
     """Items that show one of the cells, or a student of it, or what a search of it decided."""
     wanted = set(cells)
     return [
-        item
-        for item in plan.items.values()
-        if wanted & {run.cell for run in plan.trainings(item)}
+        item for item in plan.items.values() if wanted & {run.cell for run in plan.trainings(item)}
     ]
 
 
 def needing(plan: Plan, analysis: str, cell: Cell) -> list[Item]:
     """Items that read what an analysis found about a cell."""
-    return [
-        item for item in plan.items.values() if analysis in item.needs and cell in item.cells
-    ]
+    return [item for item in plan.items.values() if analysis in item.needs and cell in item.cells]
 
 
 def taught_by(plan: Plan, cell: Cell) -> list[Cell]:

@@ -84,7 +84,9 @@ def reinforced_sheet(target: Target, split: str = "test") -> tuple["Figure", str
         [f"{_name(names, was[i])} → {_name(names, now[i])}" for i in chosen],
     ]
     moved = int((was != now).sum())
-    shows = f"{len(chosen)} {split} images; the predicted class changes for {moved} of {len(labels)}"
+    shows = (
+        f"{len(chosen)} {split} images; the predicted class changes for {moved} of {len(labels)}"
+    )
     return _sheet(grid, titles, ["x", f"x* − x\n± {scale:.2g}", "x*"]), shows
 
 
@@ -159,7 +161,6 @@ def _sheet(
     grid: Sequence[Sequence[NDArray]], titles: Sequence[Sequence[str]], rows: Sequence[str]
 ) -> "Figure":
     import matplotlib
-
     from matplotlib.figure import Figure
 
     columns = max(map(len, grid))

@@ -66,10 +66,10 @@ def status(plan: Plan, layout: Layout, logs: Path = Path("logs")) -> list[str]:
     shown = [state for state in STATES if any(job.state == state for job in found)]
     done = sum(job.state == "done" for job in found)
     lines = [f"{layout.root}: {done} of {len(found)} jobs done"]
-    lines.append(" " * 10 + "".join(f"{state:>9}" for state in shown))
+    lines.append(" " * 14 + "".join(f"{state:>9}" for state in shown))
     for rule in dict.fromkeys(job.rule for job in found):
         row = "".join(f"{counts[rule, state] or '-':>9}" for state in shown)
-        lines.append(f"{rule:10}{row}")
+        lines.append(f"{rule:14}{row}")
     for state in STATES[1:-1]:
         for job in found:
             if job.state == state:
@@ -100,24 +100,18 @@ def expected(plan: Plan, layout: Layout, logs: Path = Path("logs")) -> list[Job]
             found.append(job("train", cell.cell, layout.manifest(cell.cell), cells=(cell,)))
     items = [item for item in plan.items.values() if not item.optional]
     for item in items:
-        for cell, seeds in item.runs:
-            run = cell.run(seeds[0])
-            if {"responses", "clusters"} & set(item.needs):
-                found.append(job("reinforce", run, layout.responses(run)))
-            if "clusters" in item.needs:
-                found.append(job("cluster", run, layout.clusters(run) / "clusters.csv"))
-            if "explanations" in item.needs:
-                folder = layout.explanations(run)
-                found.append(job("explain", run, folder / "class_similarity.npz"))
+        for name in jobs.analyses_of(item):
+            for cell, seed in item.analysed:
+                run = cell.run(seed)
+                found.append(job(name, run, jobs.analysis_card(name, run, layout)))
     for item in items:
         if item.claims:
             found.append(job("judge", f"{item.kind}/{item.name}", jobs.claims_file(item, layout)))
     for item in items:
         found.append(job(item.kind, item.name, *layout.item(item.kind, item.name).values()))
-    for paper in ("LE", "Oracle"):
-        if plan.claimed(paper):
-            pages = jobs.claims_page(paper, layout).values()
-            found.append(job("tables", f"{paper.lower()}_claims", *pages))
+    for paper in filter(plan.claimed, plan.config["papers"]):
+        pages = jobs.claims_page(paper, layout).values()
+        found.append(job("tables", f"{paper}_claims", *pages))
     order = list(dict.fromkeys(job.rule for job in found))
     unique = {(job.rule, job.subject): job for job in found}
     return sorted(unique.values(), key=lambda job: order.index(job.rule))

@@ -1,6 +1,6 @@
 """Cross-checks of a config, beyond its schema: names exist, values fit. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ def _check_analysis(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> 
     declared = declaration("analyses", name)
     for analysis in set(declared["READS"]) - {"data", "weights"}:
         resolver.known("analysis", analysis, resolver.config["analyses"], "analyses", name)
+    values = {option: list(_leaves(value)) for option, value in entry.items()}
+    first = {option: leaves[0] for option, leaves in values.items()}
+    for option, leaves in values.items():
+        for leaf in leaves:
+            resolver.fill({**first, option: leaf}, declared["OPTIONS"], "analyses", name)
     for option, schema in declared["OPTIONS"].items():
         value = entry.get(option)
         if value is None or isinstance(value, Mapping):  # missing, or different for each cell
@@ -110,6 +115,16 @@ def _check_recipe(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> No
         )
     if entry.get("nesterov") and entry.get("momentum") == 0:
         raise Refused(f"{where}.nesterov: found true, expected false where momentum is 0")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values that a lookup may come to; a plain value comes to itself."""
+    if isinstance(value, Mapping) and "by" in value and len(value) > 1:
+        for key, item in value.items():
+            if key != "by":
+                yield from _leaves(item)
+    else:
+        yield value
 
 
 def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int) -> None:

@@ -112,7 +112,8 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
     ratio, known = rates.method_ratio(settings.method.uses, options.get("explanation"), family)
     step, measured = _step_seconds(settings.network, data, recipe.batch, seeds, engine["precision"])
     step *= ratio
-    if settings.method.needs.kind == "features" or (settings.teacher and data.resized_crop):
+    asks = settings.teacher and not (settings.method.needs.tabulable and not data.resized_crop)
+    if asks:
         passes = 3 if settings.method.needs.reinforcement else 1  # of three in a training step
         network = settings.teacher.network
         asked, _ = _step_seconds(network, data, recipe.batch, seeds, engine["precision"])

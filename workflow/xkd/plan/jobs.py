@@ -149,6 +149,21 @@ def analysis_outputs(name: str, run: Run | str, layout: Layout) -> dict[str, str
     return {key: str(folder / file) for key, file in outputs.items()}
 
 
+def analyses_of(item: Item) -> list[str]:
+    """Analyses that an item rests on, each after those that it reads."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for read in declarations.declaration("analyses", name)["READS"]:
+            if read not in ("data", "weights"):
+                add(read)
+        found[name] = None
+
+    for name in item.needs:
+        add(name)
+    return list(found)
+
+
 def analysis_card(name: str, run: Run | str, layout: Layout) -> str:
     """The file in which an analysis of a run is described; written last."""
     return str(layout.analysis(name, run) / "analysis.json")
