@@ -50,7 +50,8 @@ def layout(tmp_path: Path) -> Layout:
     names = {"class_names": list("abcd"), "coarse_names": ["ab", "cd"]}
     write_json(folder / "responses.json", {**names, "reinforcements": answers})
     digests = {"responses.json": digest(folder / "responses.json")}
-    card = {"analysis": "responses", "run": str(RUN), "options": {}, "digests": digests}
+    card = {"analysis": "responses", "run": str(RUN), "options": {}, "made_of": {}}
+    card["digests"] = digests
     write_json(folder / "analysis.json", card)
     return layout
 

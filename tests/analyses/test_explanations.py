@@ -32,7 +32,7 @@ def test_maps_that_go_below_zero_are_called_signed(tmp_path: Path, explanation, 
         assert (file["maps"].min() < 0) is np.bool_(signed)
     card = layout.analysis("explanations", run) / "analysis.json"
     check_card(card, {str(settings.cell): options})
-    with pytest.raises(Refused, match="was made with pairs: .*, the config says"):
+    with pytest.raises(Refused, match=r"was made with pairs: .*, the config says"):
         check_card(card, {str(settings.cell): {**options, "pairs": []}})
     (card.parent / "class_similarity.npz").write_bytes(b"")
     with pytest.raises(Refused, match=r"class_similarity\.npz is damaged"):

@@ -43,8 +43,9 @@ experiments:
       methods: [oracle]
       teachers: [tiny]
       seeds: [0]
-oracle_inputs: { gradient: [0, 0.5], sign: [], keep: [0.5] }
-clusters: { gammas: [0] }
+analyses:
+  responses: { gradient: [0, 0.5], sign: [], keep: [0.5] }
+  clusters: { gammas: [0] }
 """
 
 

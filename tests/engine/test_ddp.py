@@ -25,6 +25,7 @@ from xkd.engine.stopping import RESUMABLE
 from xkd.engine.training import Training
 from xkd.errors import Refused
 from xkd.files import read_json
+from xkd.networks.base import BatchNorm2d
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings
 from xkd.records.checkpoint import read
@@ -61,7 +62,8 @@ def frozen_batch_norm(self: nn.Module, x: Tensor) -> Tensor:
 def everything(layout: Layout) -> None:
     """Train the teacher and all the cells."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.modules.batchnorm._BatchNorm, "forward", frozen_batch_norm)
+        for kind in (nn.modules.batchnorm._BatchNorm, BatchNorm2d):
+            patch.setattr(kind, "forward", frozen_batch_norm)
         for settings in (teacher_settings(), *CELLS.values()):
             assert train(settings, layout, **EXACT) == 0
 

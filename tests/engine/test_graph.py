@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from xkd import methods
+from xkd.data.stream import EpochOrder
 from xkd.engine.backends import cuda, graph
 from xkd.engine.job import CheckpointSchedule
 from xkd.errors import Refused
@@ -70,6 +71,16 @@ def test_a_captured_graph_keeps_what_only_its_body_refers_to():
     assert not storage.expired()
     del captured
     assert storage.expired()
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("count", [3, 8, 10])
+def test_graphs_are_given_every_step_of_an_epoch_as_it_is(count, drop_last):
+    order = EpochOrder(torch.arange(count) * 3, torch.arange(count), 4, drop_last)
+    steps = graph.SeedGraphs._steps(order)
+    assert steps.shape == (len(order), 2, 4)
+    for (index, view), found in zip(order, steps, strict=True):
+        assert torch.equal(found[:, : len(index)], torch.stack([index, view]))
 
 
 def test_a_graph_is_captured_once_per_stage_size_and_set_of_terms(school, pretend):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from xkd import networks
 from xkd.__main__ import main
-from xkd.evaluate import load_predictions
+from xkd.data.dataset import load
+from xkd.evaluate import Scored, accuracy, load_predictions
 from xkd.files import digest, read_json
+from xkd.plan import config
+from xkd.plan.grid import Plan
+from xkd.plan.settings import NetworkSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED, RELEASED = "digits/half_resnet8/ce", "digits/half_resnet8/released"
@@ -31,12 +37,20 @@ oracle_figure5:
 SETS = {
     "experiments": yaml.safe_load(GRIDS),
     "teachers.oracle20": {"network": "resnet20", "method": "released", "seed": 0},
-    "oracle_inputs": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
-    "clusters": {"gammas": [0, 0.5], "splits": ["test"], "points": 100, "embedding_seeds": 1},
+    "analyses": {
+        "responses": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
+        "clusters": {
+            "gammas": [0, 0.5],
+            "splits": ["test"],
+            "points": 100,
+            "perplexity": 30,
+            "embedding_seeds": 1,
+        },
+    },
 }
 
 
-def checkpoint(file: Path | str, top1: float, keys: str = "akamaster", **more: str) -> dict:
+def checkpoint(file: Path | str, top1: float, keys: str = "akamaster", **more: object) -> dict:
     entry = {"file": str(file), "expected_top1": top1, **more}
     files = {"digits": {"half_resnet8": entry}}
     return {"released": {"label": "Released", "keys": keys, "files": files}}
@@ -90,8 +104,8 @@ def test_a_file_becomes_an_ordinary_run_and_teaches(
     assert cell["recipe"] is None
     assert cell["runs"]["0"]["metrics"]["top1"] == top1
 
-    for verb in ("reinforce", "cluster"):
-        assert xkd(results, verb, f"{RELEASED}/seed0", checkpoints=known) == 0
+    for name in ("responses", "clusters"):
+        assert xkd(results, "analyse", name, f"{RELEASED}/seed0", checkpoints=known) == 0
     table = results / "table.npy"
     told = ("--reinforcement", "gradient-0.5", "--out", str(table))
     assert xkd(results, "tabulate_teacher", f"{RELEASED}/seed0", *told, checkpoints=known) == 0
@@ -158,7 +172,36 @@ def test_another_normalisation_is_noticed(
         results, capsys, "import_weights", RELEASED, checkpoints=checkpoint(path, top1),
         **{"datasets.digits.mean": [0.9]},
     )  # fmt: skip
-    assert "check the normalisation (datasets.digits: mean, std)" in text
+    assert "check the normalisation (mean: and std: beside file:, if its images had" in text
+
+
+def test_weights_may_have_a_normalisation_of_their_own(
+    results: Path, released: tuple[Path, float], capsys: pytest.CaptureFixture
+) -> None:
+    """Scored as they were trained, beside ours, and so is all that is made of them."""
+    path, _ = released
+    others = {"mean": [0.1], "std": [0.9]}
+    dataset = Plan(config.load(ROOT / "config.yaml")).dataset("digits")
+    data = load(results / "demo/data/digits")
+    plain = networks.build(
+        NetworkSettings("half_resnet8", "resnet", {"depth": 8, "widths": [8, 16, 32]}), dataset
+    )
+    plain.load_state_dict(load_file(results / "demo/runs" / TRAINED / "seed0/weights.safetensors"))
+    split = Scored.of(data, "test", replace(dataset, mean=(0.1,), std=(0.9,)))
+    top1 = accuracy(plain, split)
+    known = checkpoint(path, top1, **others)
+    assert xkd(results, "import_weights", RELEASED, checkpoints=known) == 0
+    run = results / "demo/runs" / RELEASED / "seed0"
+    assert read_json(run / "metrics.json")["top1"] == top1
+    for name in ("responses", "clusters"):
+        assert xkd(results, "analyse", name, f"{RELEASED}/seed0", checkpoints=known) == 0
+    answers = read_json(results / f"demo/analysis/responses/{RELEASED}/seed0/responses.json")
+    assert answers["reinforcements"]["gradient-0"]["test"]["top1"] == top1
+    text = refused(results, capsys, "import_weights", RELEASED, checkpoints=checkpoint(path, top1))
+    assert "of the test images of digits are correct, expected" in text
+    three = checkpoint(path, top1, mean=[0.1] * 3, std=[0.9] * 3)
+    text = refused(results, capsys, "check", checkpoints=three)
+    assert "half_resnet8.mean: found [0.1, 0.1, 0.1], expected 1 numbers" in text
 
 
 def test_a_file_that_may_be_fetched_is_fetched_and_verified(

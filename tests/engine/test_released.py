@@ -4,17 +4,12 @@ A wrong name, order or shortcut shows as other logits: every miniature has rando
 running statistics.
 """
 
-import argparse
-import pickle
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xkd.engine import released
@@ -195,55 +190,9 @@ def test_zeros_behind_all_channels_would_be_another_function() -> None:
 
 
 def test_the_schema_knows_the_same_keys() -> None:
-    schema = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
+    schema = yaml.safe_load((config.SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
     entry = schema["properties"]["checkpoints"]["additionalProperties"]["properties"]
     assert sorted(entry["keys"]["enum"]) == sorted(released.KEYS)
-
-
-# ----------------------------------------------------------------------------------------- files
-
-
-WRAPPINGS = {
-    "plain": lambda weights: weights,
-    "RepDistiller": lambda weights: {
-        "opt": argparse.Namespace(model="resnet8", lr=0.05),
-        "epoch": 240,
-        "model": weights,
-        "best_acc": torch.tensor(69.1),
-        "optimizer": {"state": {}, "param_groups": [{"lr": 0.05}]},
-    },
-    "akamaster": lambda weights: {
-        "state_dict": {f"module.{name}": value for name, value in weights.items()},
-        "best_prec1": np.float64(91.7),
-    },
-    "parallel": lambda weights: {f"module.{name}": value for name, value in weights.items()},
-}
-
-
-@pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_usual_wrappings_are_opened(tmp_path: Path, wrapping: str) -> None:
-    weights = ours(1).state_dict()
-    torch.save(WRAPPINGS[wrapping](weights), tmp_path / "teacher.pth")
-    found = released.read(tmp_path / "teacher.pth")
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
-
-
-def test_safetensors_and_old_files_are_read(tmp_path: Path) -> None:
-    weights = ours(1).state_dict()
-    save_file(weights, tmp_path / "teacher.safetensors")
-    torch.save(weights, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    for name in ("teacher.safetensors", "old.pth"):
-        assert released.read(tmp_path / name).keys() == weights.keys()
-
-
-def test_numbers_of_older_numpy_are_harmless(tmp_path: Path) -> None:
-    path, weights = tmp_path / "old.pth", ours(1).state_dict()
-    content = {"model": weights, "best_acc": np.float64(69.1)}
-    torch.save(content, path, _use_new_zipfile_serialization=False)
-    assert b"numpy._core" in path.read_bytes()
-    path.write_bytes(path.read_bytes().replace(b"numpy._core", b"numpy.core"))
-    assert released.read(path).keys() == weights.keys()
 
 
 def test_counters_that_old_files_lack_are_not_missed() -> None:
@@ -255,56 +204,41 @@ def test_counters_that_old_files_lack_are_not_missed() -> None:
     assert torch.equal(target.fc.weight, weights["fc.weight"])
 
 
-class Trap:
-    """Unpickling this would run code."""
+# ------------------------------------------------------------------------- what stands before names
 
-    def __reduce__(self):
-        return (Path.touch, (Path("sprung"),))
-
-
-@pytest.mark.parametrize("old", [True, False])
-def test_pickled_networks_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save(OracleResNet(1), "network.pth", _use_new_zipfile_serialization=not old)
-    with pytest.raises(Refused, match=r"holds a pickled \S*OracleResNet, .* save torch.save\("):
-        released.read(Path("network.pth"))
+PREFIXES = {
+    "parallel": "module.",
+    "compiled": "_orig_mod.",
+    "compiled, then parallel": "module._orig_mod.",
+    "parallel, then compiled": "_orig_mod.module.",
+    "Lightning": "model.",
+    "a wrapper's own": "backbone.net.",
+}
 
 
-def test_no_code_of_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save({"model": ours(1).state_dict(), "x": Trap()}, "trap.pth")
-    with pytest.raises(Refused, match=r"holds a pickled \S+, and unpickling it would run code"):
-        released.read(Path("trap.pth"))
-    assert not Path("sprung").exists()
+@pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
+@pytest.mark.parametrize("keys", ["repdistiller", "akamaster"])
+def test_what_wrappers_put_before_all_names_is_taken_off(prefix: str, keys: str) -> None:
+    theirs = AkamasterResNet(1, "B") if keys == "akamaster" else OracleResNet(1)
+    weights = shaken(theirs, 1).state_dict()
+    target = ours(1)
+    released.fill(target, {prefix + name: v for name, v in weights.items()}, keys, "file")
+    assert torch.equal(target.conv1.weight, weights["conv1.weight"].float())
 
 
-@pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors", "cut.pth", "empty.pth"])
-def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
-    torch.save(ours(1).state_dict(), tmp_path / "cut.pth")
-    whole = (tmp_path / "cut.pth").read_bytes()
-    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
-    for noise in ("noise.pth", "noise.safetensors"):
-        (tmp_path / noise).write_bytes(b"<!DOCTYPE html> not found" * 10)
-    (tmp_path / "empty.pth").touch()
-    with pytest.raises(Refused, match=r"is damaged .*is it a file of weights") as refused:
-        released.read(tmp_path / name)
-    assert "\n" not in str(refused.value)
+def test_a_compiled_part_and_a_profilers_counts_do_not_disturb() -> None:
+    weights = ours(1).state_dict()
+    odd = {name.replace("layer2.", "layer2._orig_mod."): value for name, value in weights.items()}
+    odd |= {"total_ops": torch.zeros(1), "layer1.0.total_params": torch.zeros(1)}
+    target = ours(1)
+    released.fill(target, odd, "repdistiller", "file")
+    assert all(torch.equal(v, weights[name]) for name, v in target.state_dict().items())
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
-    torch.save({"epoch": 3, "optimizer": {}}, tmp_path / "a.pth")
-    with pytest.raises(Refused, match="found a dict with epoch, optimizer; expected a state dict"):
-        released.read(tmp_path / "a.pth")
-    torch.save([1, 2], tmp_path / "a.pth")
-    with pytest.raises(Refused, match="found a list; expected a state dict"):
-        released.read(tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes(pickle.dumps(3, protocol=2))
-    with pytest.raises(Refused, match=r"is damaged .*is it a file of weights"):
-        released.read(tmp_path / "b.pth")
-    with pytest.raises(Refused, match=r"none\.pth is missing"):
-        released.read(tmp_path / "none.pth")
+def test_prefixes_that_do_not_help_are_kept_in_messages() -> None:
+    weights = {f"net.{name}": v for name, v in ours(1).state_dict().items() if "fc" not in name}
+    text = refusal(ours(1), weights)
+    assert "not expected: net.conv1.weight" in text
 
 
 # ---------------------------------------------------------------------------------- what fits not

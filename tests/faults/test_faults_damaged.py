@@ -38,21 +38,25 @@ DAMAGES = {
     "prepared data": Damage("data/digits/data.safetensors", "load", "prepare"),
     "a teacher's weights": Damage(f"runs/{TEACHING}/weights.safetensors", "table", "teacher"),
     "weights under analysis": Damage(
-        f"runs/{EXPLAINER.cell}/seed0/weights.safetensors", "explain", "explainer"
+        f"runs/{EXPLAINER.cell}/seed0/weights.safetensors", "explanations", "explainer"
     ),
     "a student's weights": Damage(f"{SEED}/weights.safetensors", None, "train"),
     "a history": Damage(f"{SEED}/history.csv", "items", "train"),
     "predictions": Damage(f"{SEED}/predictions.npz", "items", "train"),
     "metrics": Damage(f"{SEED}/metrics.json", "items", "train"),
     "a teacher's table": Damage(f"teachers/{TEACHING}/gradient-0.npy", "train", "table"),
-    "a teacher's answers": Damage(f"oracle/{TEACHING}/gradient-0/test.npz", "cluster", "reinforce"),
+    "a teacher's answers": Damage(
+        f"analysis/responses/{TEACHING}/gradient-0/test.npz", "clusters", "responses"
+    ),
 }
 #: What a turned bit may leave readable is compared with other files only in parts.
 MANIFESTS = {
     "a manifest of data": Damage("data/digits/manifest.json", "load", "prepare"),
     "a manifest of a cell": Damage(f"runs/{PUPILS.cell}/cell.json", "items", "train"),
     "a teacher's run card": Damage(f"runs/{TEACHING}/run.yaml", "table", "teacher"),
-    "a manifest of answers": Damage(f"oracle/{TEACHING}/responses.json", "cluster", "reinforce"),
+    "a manifest of answers": Damage(
+        f"analysis/responses/{TEACHING}/responses.json", "clusters", "responses"
+    ),
 }
 CASES = [(DAMAGES[name], how) for name in DAMAGES for how in (truncated, flipped)]
 CASES += [(damage, truncated) for damage in MANIFESTS.values()]

@@ -327,7 +327,7 @@ def test_items_of_le_train_as_many_networks_as_the_paper() -> None:
 
 
 def test_two_epochs_of_the_papers_are_a_sound_config() -> None:
-    reduced = ROOT / "tests" / "two_epochs.yaml"
+    reduced = ROOT / "workflow" / "overlays" / "two_epochs.yaml"
     asked = conf.load(CONFIG, ["scale=paper"], overlays=[reduced])
     assert {cell.recipe.epochs for cell in Plan(asked).cells.values() if cell.recipe} == {1, 2}
 

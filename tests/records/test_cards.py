@@ -7,7 +7,7 @@ import fake_cells
 import pytest
 from fake_cells import RECIPE, cell, train
 
-from xkd.analyses.explanations import explain_run
+from xkd.analyses.base import Request, carry_out
 from xkd.errors import Refused
 from xkd.plan import config
 from xkd.plan.grid import Plan
@@ -83,7 +83,8 @@ def test_every_item_expects_of_its_cells_what_they_are_trained_with() -> None:
 
 
 def test_a_pair_of_classes_that_the_data_have_not_is_refused_by_name(layout: Layout) -> None:
-    message = r"class_pairs.stripes: unknown class 'cc'; did you mean 'c'\?"
+    message = r"analyses.explanations.pairs of stripes: unknown class 'cc'; did you mean 'c'\?"
+    run, options = Run(SETTINGS.cell, 0), {"explanation": "grad", "pairs": [["a", "cc"]]}
     with pytest.raises(Refused, match=message):
-        explain_run(SETTINGS, Run(SETTINGS.cell, 0), layout, pairs=[["a", "cc"]])
-    assert not layout.explanations(Run(SETTINGS.cell, 0)).exists()
+        carry_out(Request("explanations", run, SETTINGS, layout, options))
+    assert not layout.analysis("explanations", run).exists()

@@ -63,7 +63,18 @@ def interrupt_after(monkeypatch, steps: int, save: bool) -> None:
 # Steps of an epoch: 4. `hint` enters its second stage after step 4, `le` after step 8.
 @pytest.mark.parametrize(
     ("uses", "steps"),
-    [("ce", 1), ("dropout", 6), ("le", 7), ("le", 9), ("hint", 3), ("hint", 5), ("dml", 6)],
+    [
+        ("ce", 1),
+        ("dropout", 6),
+        ("le", 7),
+        ("le", 9),
+        ("hint", 3),
+        ("hint", 5),
+        ("dml", 6),
+        ("crd", 6),
+        ("mcl_okd", 3),
+        ("ffsd", 6),
+    ],
 )
 @pytest.mark.parametrize("save", [True, False], ids=["mid-epoch", "last epoch end"])
 def test_a_resumed_run_ends_in_the_same_bits(fresh, monkeypatch, uses, steps, save):

@@ -2,17 +2,17 @@
 
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from synthetic_results import LABELS, PUBLISHED, ROOT, item, responses, runs, script
+from synthetic_results import LABELS, NOTICE, PAPERS, item, printed_file, responses, runs, script
 
 from xkd.errors import Refused
 from xkd.report import arrays, curves, looks, plots, published, reinforced
 
-FIGURES = sorted(path.stem for path in (ROOT / "workflow" / "scripts" / "figures").glob("*.py"))
-DEMO = "demo: handwritten digits, not comparable with the paper"
+FIGURES = sorted(path.stem for path in PAPERS.glob("*/figures/*.py"))
 
 
 def six_runs() -> pd.DataFrame:
@@ -109,8 +109,8 @@ def texts(figure: object) -> list[str]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_drawn_from_a_few_rows_and_says_when_it_is_a_demo(name, tmp_path):
     figure, data = drawn(name, "demo")
-    assert DEMO in texts(figure)
-    assert "published" not in " ".join(texts(figure)).replace(DEMO, "")
+    assert NOTICE in texts(figure)
+    assert "published" not in " ".join(texts(figure)).replace(NOTICE, "")
     output = SimpleNamespace(**{kind: tmp_path / f"f.{kind}" for kind in ("csv", "pdf", "png")})
     plots.save(figure, data, output)
     assert len(pd.read_csv(output.csv)) == len(data) > 0
@@ -131,7 +131,22 @@ def test_the_same_numbers_give_the_same_bytes(name, tmp_path):
 
 
 def test_paper_figures_carry_no_demo_notice():
-    assert DEMO not in texts(drawn("le_figure3", "paper")[0])
+    assert NOTICE not in texts(drawn("le_figure3", "paper")[0])
+
+
+def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
+    def drawn_bytes(name: str) -> bytes:
+        figure, data = drawn("le_figure3", "paper")
+        output = SimpleNamespace(**{k: tmp_path / f"{name}.{k}" for k in ("csv", "pdf", "png")})
+        plots.save(figure, data, output)
+        return output.png.read_bytes()
+
+    plain = drawn_bytes("plain")
+    theirs = {"font.family": ["serif"], "lines.linewidth": 5, "text.usetex": True}
+    theirs |= {"savefig.bbox": "tight", "savefig.dpi": 300, "axes.unicode_minus": False}
+    with matplotlib.rc_context(theirs):
+        assert drawn_bytes("theirs") == plain
+        assert matplotlib.rcParams["lines.linewidth"] == 5
 
 
 def test_drawing_leaves_matplotlibs_own_settings_alone():
@@ -153,7 +168,7 @@ def test_bars_reach_the_mean_and_lines_mark_the_references():
 
 
 def test_published_bars_stand_beside_ours_at_paper_scale():
-    printed = published.load(PUBLISHED / "le_figures.csv", LABELS, "Figure 3")
+    printed = published.load(printed_file("le_figures"), LABELS, "Figure 3")
     module = script("le_figure3")
     data = module.measured(six_runs(), item(), printed).set_index("method")
     assert data.published["le_grad"] == pytest.approx(0.9101)
@@ -161,14 +176,14 @@ def test_published_bars_stand_beside_ours_at_paper_scale():
 
 
 def test_print_is_not_handed_to_a_demo_figure():
-    inputs = {"published": PUBLISHED / "le_figures.csv"}
+    inputs = {"published": printed_file("le_figures")}
     assert published.beside(inputs, item("demo")) is None
     assert published.beside({}, item("paper")) is None
     assert len(published.beside(inputs, item("paper"))) == 14
 
 
 def test_pairs_find_the_authors_records_whatever_trained_the_teacher():
-    path = PUBLISHED / "oracle_official_repo.csv"
+    path = printed_file("oracle_official_repo")
     printed = published.load(path, LABELS, "student json (Figure 5)")
     data = curves.measured(taught_runs(), item(), printed)
     ours = data[(data.method == "oracle") & (data.teacher == "resnet56")].set_index("network")
@@ -190,7 +205,7 @@ def test_the_star_marks_the_best_mean_of_the_panel():
 def test_figure_1b_takes_the_smallest_student_unless_told():
     module = script("oracle_figure1b")
     assert set(module.of_one_student(taught_runs(), item()).network) == {"resnet20"}
-    named = module.of_one_student(taught_runs(), item(student="resnet56"))
+    named = module.of_one_student(taught_runs(), item(settings={"student": "resnet56"}))
     assert set(named.network) == {"resnet56"}
 
 
@@ -208,7 +223,7 @@ def test_a_ring_marks_the_best_gamma():
 
 
 def test_the_notebooks_values_are_read_by_gamma():
-    path = PUBLISHED / "oracle_official_repo.csv"
+    path = printed_file("oracle_official_repo")
     rows = script("oracle_figure4").recorded(
         published.load(path, LABELS, "t-SNE/silhouette notebook")
     )
@@ -220,7 +235,7 @@ def test_the_notebooks_values_are_read_by_gamma():
 
 def test_figure_3_says_which_gammas_there_are():
     with pytest.raises(Refused, match=r"no embedding for γ in 7; found gradient-0, gradient-0.5"):
-        script("oracle_figure3").draw(embeddings(), item(gammas=[7]))
+        script("oracle_figure3").draw(embeddings(), item(settings={"gammas": [7]}))
 
 
 def test_reliability_takes_the_gamma_nearest_to_one_half():
@@ -230,7 +245,7 @@ def test_reliability_takes_the_gamma_nearest_to_one_half():
 
 
 def test_printed_entropies_are_shown_with_the_data_set_they_belong_to():
-    printed = published.load(PUBLISHED / "oracle_table3_entropy.csv", LABELS)
+    printed = published.load(printed_file("oracle_table3_entropy"), LABELS)
     right = reinforced.unswapped(printed, LABELS)
     assert right[right.dataset == "cifar10"].value.max() == pytest.approx(0.66)
     assert right[right.dataset == "cifar100"].value.max() == pytest.approx(5.39)

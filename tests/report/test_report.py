@@ -2,24 +2,31 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from synthetic_results import LABELS, PUBLISHED, ROOT, item, responses, runs, script, write_cell
+from synthetic_results import (
+    LABELS,
+    NOTICE,
+    ROOT,
+    item,
+    printed_file,
+    responses,
+    runs,
+    script,
+    write_cell,
+)
 
 from xkd.errors import Refused
 from xkd.plan import config
-from xkd.report import drawing, markup, published, results, tables
+from xkd.report import drawing, published, render, results, tables
 from xkd.report.compare import compare, rank_correlation
 
-TABLES = sorted(
-    path.stem for path in (ROOT / "workflow" / "scripts" / "tables").glob("*_table*.py")
-)
-CSV = {
-    name: next(PUBLISHED.glob(f"{name}_*.csv"))
-    for name in TABLES  # one name follows an item everywhere
-}
+ITEMS = config.load(ROOT / "config.yaml")["tables"]
+TABLES = sorted(name for name, entry in ITEMS.items() if "published" in entry)
+CSV = {name: printed_file(name) for name in TABLES}  # one name follows an item everywhere
 TABLE2 = {
     f"cifar10/{network}/{method}": mean
     for network, means in {"resnet14": (0.9026, 0.9121), "resnet8": (0.8795, 0.8890)}.items()
@@ -33,7 +40,8 @@ def printed(name: str) -> pd.DataFrame:
 
 
 def build(name: str, frame: pd.DataFrame, scale: str = "paper", **more: object) -> tables.Table:
-    module, entry = script(name), item(scale, **more)
+    laid_out = {key: ITEMS[name][key] for key in ("metric", "rows") if key in ITEMS[name]}
+    module, entry = script(name), item(scale, **laid_out, **more)
     if name in ("oracle_table1", "oracle_table2", "oracle_table3"):
         dataset = "digits" if scale == "demo" else "cifar100"
         return module.build(responses({f"{dataset}/resnet20": 0.6868}), printed(name), entry)
@@ -146,7 +154,7 @@ def test_of_two_methods_with_one_label_the_preferred_is_meant():
     assert published.inverse(labels, prefer=["ce", "kd_le"])("KD") == "kd_le"
 
 
-def test_methods_published_as_another_show_its_numbers_where_they_are_shown():
+def test_what_is_printed_once_stands_once_and_is_compared_with_all_it_is_about():
     methods = {"dropout": "Dropout", "dropout_printed": "Dropout (0.1)", "ce": "CE"}
     twins = {"dropout_printed": "dropout", "kd_equal": "dropout"}
     labels = {**LABELS, "methods": methods, "published_as": twins}
@@ -155,9 +163,22 @@ def test_methods_published_as_another_show_its_numbers_where_they_are_shown():
     table = tables.accuracy_table(frame, known, item(methods=list(methods), labels=labels))
     last = table.blocks[0]
     assert last.columns[:3] == ("Dropout", "Dropout (0.1)", "CE")
-    assert cells(last, "ResNet14", "published")[:2] == ["90.33 ± 0.15"] * 2
+    assert cells(last, "ResNet14", "published")[:2] == ["90.33 ± 0.15", "–"]
     assert cells(last, "ResNet14", "difference")[:3] == ["−0.33", "−0.33", "−0.26"]
     assert "kd_equal" not in set(known.method)
+    assert any("differences compare Dropout (0.1) to Dropout." in note for note in table.notes)
+
+
+def test_print_that_stands_apart_is_not_repeated_under_methods_published_as_another():
+    methods = {"dkd_official": "DKD", "dkd_equal": "DKD, equal", "oracle": "Oracle"}
+    labels = {**LABELS, "methods": methods, "published_as": {"dkd_equal": "dkd_official"}}
+    known = published.load(CSV["oracle_table4"], labels, "Table 4", prefer=methods)
+    frame = runs({f"digits/resnet14/{name}/from-resnet14-ce_teacher": 0.9 for name in methods})
+    entry = item("demo", methods=list(methods), labels=labels)
+    apart = script("oracle_table4").build(frame, known, entry).blocks[-2]
+    assert apart.title.startswith(tables.SEPARATE)
+    assert "DKD" in apart.columns
+    assert "DKD, equal" not in apart.columns
 
 
 def test_what_is_printed_once_counts_once_in_the_rank_correlation():
@@ -172,8 +193,7 @@ def test_what_is_printed_once_counts_once_in_the_rank_correlation():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_finds_its_printed_numbers(name):
-    entry = config.load(ROOT / "config.yaml")["tables"][name]
-    known = published.load(PUBLISHED / f"{entry['published']}.csv", LABELS, entry["number"])
+    known = published.load(CSV[name], LABELS, ITEMS[name]["number"])
     assert known.value.notna().any()
 
 
@@ -262,13 +282,30 @@ def test_columns_that_only_print_has_show_a_dash_for_ours():
     assert cells(last, "ResNet14", "published")[place] == "90.33 ± 0.15"
 
 
-def test_the_best_of_a_line_is_strong_also_where_less_is_better():
-    (row, *_) = (
-        build("le_table3", runs({"mnist/mlp1024/ce": 0.98, "mnist/mlp1024/le_grad": 0.99}))
-        .blocks[0]
-        .rows
+def test_many_methods_make_rows_the_papers_own_first():
+    methods = {f"kd_{name}": f"KD {name}" for name in "abcdefgh"} | {"oracle": "Oracle"}
+    labels = {**LABELS, "methods": methods}
+    frame = runs(
+        {
+            f"{dataset}/resnet20/{name}/from-resnet20": 0.7 + place / 100
+            for dataset in ("cifar10", "cifar100")
+            for place, name in enumerate(methods)
+        }
     )
-    assert [cell.strong for cell in row.lines[0].cells[:2]] == [False, True]
+    order = {"best_first": ["oracle", list(methods)[:-1]], "says": "so"}
+    entry = item(methods=list(methods), labels=labels, claims=[order])
+    block = tables.accuracy_table(frame, published.load(None, labels), entry).blocks[0]
+    assert block.headings == ("Method",)
+    assert block.columns == ("CIFAR-10 ResNet20", "CIFAR-100 ResNet20")
+    assert [row.headings[0] for row in block.rows[:2]] == ["Oracle", "KD a"]
+    assert cells(block, "KD b", "ours") == ["71.00 ± 0.20", "71.00 ± 0.20"]
+
+
+def test_no_number_is_set_apart_by_weight_for_a_lead_within_noise():
+    table = build("le_table2", runs(TABLE2))
+    assert "<b>" not in render.to_html(table)
+    assert "**" not in render.to_markdown(table).replace("> **", "")
+    assert r"\textbf" not in render.to_latex(table)
 
 
 def test_missing_seeds_are_shown():
@@ -304,14 +341,45 @@ def test_searches_are_told_in_a_sentence(tmp_path):
     found = {"cell": "mnist/mlp1024/dropout", "option": "rate", "winner": 0.25, "scores": scores}
     (tmp_path / "search.json").write_text(json.dumps(found))
     assert results.search_notes(tmp_path / "search.json", LABELS) == [
-        "Searched on held-out training images: MLP1024, Dropout, rate = 0.25 of {0.1, 0.25}."
+        "Searched on held-out training images: MLP1024, Dropout, rate = 0.25; "
+        "accuracies there: 0.1 (90.00 %), 0.25 (90.00 %)."
     ]
 
 
-def test_a_demo_says_what_stands_for_what():
-    frame = runs({"digits/resnet8/ce": 0.98})
-    notes = build("le_table2", frame, "demo", replaced={"cifar10": "digits", "resnet20": "resnet8"})
-    assert "At this scale stand Digits for CIFAR-10; ResNet8 for ResNet20." in notes.notes
+def test_a_table_says_what_differs_from_the_papers_data_and_training():
+    frame = runs({"digits/resnet14/ce": 0.98})
+    notes = build("le_table2", frame, "demo", runs=[["digits/resnet14/ce", [0]]]).notes
+    assert "Data: Digits (paper: CIFAR-10)." in notes
+    assert "Recipe: epochs 5 (paper: 160)." in notes
+
+
+def test_where_some_cells_differ_theirs_are_marked_and_only_theirs_stand_apart_from_print():
+    cell = "cifar10/resnet14/le_gradcam"
+    frame = runs(TABLE2)
+    frame["differs"] = (frame.method == "le_gradcam") & (frame.network == "resnet14")
+    shown = [[name, [0, 1, 2, 3, 4]] for name in TABLE2]
+    changed = {"differs": {cell: [["recipe", "epochs", 2, 160]]}, "runs": shown}
+    table = build("le_table2", frame, methods=["ce", "le_gradcam"], **changed)
+    assert table.banner == (
+        "paper: in part other training than the paper's, not comparable where marked ≠"
+    )
+    assert "Recipe of LE(Grad-CAM): epochs 2 (paper: 160)." in table.notes
+    last, apart = table.blocks[0], table.blocks[-1]
+    ours = next(row for row in last.rows if row.headings == ("ResNet14",)).lines[0].cells
+    assert [cell.mark for cell in ours[:2]] == ["", "≠"]
+    assert cells(last, "ResNet14", "published")[:2] == ["90.26 ± 0.33", "–"]
+    assert cells(last, "ResNet8", "published")[:2] == ["87.95 ± 0.32", "88.70 ± 0.18"]
+    assert apart.title.startswith(tables.SEPARATE)
+    assert apart.columns == ("LE(Grad-CAM)",)
+    mine = table.tidy[(table.tidy.method == "le_gradcam") & (table.tidy.network == "resnet14")]
+    assert mine.published.isna().all()
+    assert mine.reproduced.isna().all()
+
+
+def test_fewer_seeds_are_said_and_make_nothing_incomparable():
+    table = build("le_table2", runs(TABLE2), fewer_seeds={"cifar10/resnet14/ce": [2, 5]})
+    assert table.banner == ""
+    assert "Seeds: 2 (paper: 5)." in table.notes
 
 
 def test_teachers_trained_by_a_recipe_of_their_own_meet_the_printed_ones():
@@ -335,9 +403,9 @@ def test_a_single_run_has_no_spread():
 def test_demo_never_shares_a_block_with_print(name):
     frame = runs({text.replace("cifar10", "digits"): mean for text, mean in TABLE2.items()})
     table = build(name, frame, scale="demo")
-    assert table.banner == "demo: handwritten digits, not comparable with the paper"
+    assert table.banner == NOTICE
     for block in table.blocks:
-        apart = block.title.startswith("Published (other data, other networks)")
+        apart = block.title.startswith("Published, not comparable with ours")
         kinds = {line.label.split()[0] for row in block.rows for line in row.lines}
         assert kinds == ({"published"} if apart else {"ours"})
     assert table.tidy.published.isna().all()
@@ -447,14 +515,14 @@ def nasty() -> tables.Table:
 
 
 def test_html_escapes_everything_and_needs_nothing_else():
-    text = markup.to_html(nasty())
+    text = render.to_html(nasty())
     assert "<b>50%" not in text
     assert text.count("&lt;b&gt;50% &amp; $x_1$") >= 6  # titles, caption, note, row, column
     assert not re.search(r"https?:|<script|<link|src=", text)
 
 
 def test_latex_escapes_everything():
-    text = markup.to_latex(nasty())
+    text = render.to_latex(nasty())
     escaped = (
         r"\textless{}b\textgreater{}50\% \& \$x\_1\$ \textbar{} \#\{a\}\textbackslash{}b "
         r"\textasciitilde{}\textasciicircum{}"
@@ -468,16 +536,16 @@ def test_latex_escapes_everything():
 
 
 def test_markdown_tables_keep_their_columns():
-    lines = [line for line in markup.to_markdown(nasty()).splitlines() if line.startswith("| ")]
+    lines = [line for line in render.to_markdown(nasty()).splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
 
 
 def test_verdicts_are_marked_by_sign_and_word_not_by_colour_alone():
     table = build("le_table2", runs({**TABLE2, "cifar10/resnet14/dropout": 0.95}))
-    page = markup.to_html(table)
-    assert 'aria-label="reproduced">✓' in page
-    assert 'aria-label="not reproduced">✗' in page
-    assert "+4.67 ✗" in markup.to_markdown(table)
+    page = render.to_html(table)
+    assert 'aria-label="within tolerance">✓' in page
+    assert 'aria-label="outside tolerance">✗' in page
+    assert "+4.67 ✗" in render.to_markdown(table)
 
 
 def test_saving_writes_four_files_the_same_bytes_each_time(tmp_path):
@@ -496,9 +564,13 @@ def test_saving_writes_four_files_the_same_bytes_each_time(tmp_path):
 # The job
 
 
+def snakemake(log: Path) -> SimpleNamespace:
+    return SimpleNamespace(log=[str(log)], params={}, input={})
+
+
 def test_a_refusal_is_one_line_in_the_log_and_on_stderr(tmp_path, capsys):
     log = tmp_path / "logs" / "item.log"
-    with pytest.raises(SystemExit) as stop, drawing.logged([str(log)]):
+    with pytest.raises(SystemExit) as stop, drawing.job(snakemake(log)):
         raise Refused("cell.json is missing;\n run the rule that makes it")
     assert stop.value.code == 1
     line = "cell.json is missing; run the rule that makes it\n"
@@ -508,7 +580,7 @@ def test_a_refusal_is_one_line_in_the_log_and_on_stderr(tmp_path, capsys):
 
 def test_an_unexpected_error_leaves_its_trace_in_the_log_only(tmp_path, capsys):
     log = tmp_path / "item.log"
-    with pytest.raises(SystemExit), drawing.logged([str(log)]):
+    with pytest.raises(SystemExit), drawing.job(snakemake(log)):
         raise KeyError("top1")
     assert "Traceback" in log.read_text()
     assert capsys.readouterr().err == f"KeyError: 'top1'; details in {log}\n"

@@ -86,10 +86,17 @@ class PretendedCuda:
 
 
 @contextlib.contextmanager
-def pretended(monkeypatch, device=PretendedCuda):
-    """Within it, cells are trained by graphs on a pretended GPU."""
+def pretended(monkeypatch, device=PretendedCuda, unless=()):
+    """Within it, cells are trained by graphs on a pretended GPU.
+
+    unless: backends that a cell may ask for and gets.
+    """
+
+    def choose(options, *_):
+        return Choice(options.backend if options.backend in unless else "graph", "a test")
+
     with monkeypatch.context() as patch:
         device.captured = 0
         patch.setattr(graph, "Cuda", device)
-        patch.setattr(backends, "choose", lambda *_: Choice("graph", "a test"))
+        patch.setattr(backends, "choose", choose)
         yield

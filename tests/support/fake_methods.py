@@ -1,6 +1,7 @@
 """Methods on networks whose answers are known, or small enough for a test."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from xkd import losses, methods
 from xkd.methods.base import BaseMethod, Batch, BuildContext, StepOutput, TeacherAnswer
-from xkd.networks import Network, Output, resnet
+from xkd.networks import Network, Output, attentive, resnet
 from xkd.plan.settings import Recipe
 
 CLASSES = 3
@@ -56,12 +57,13 @@ def surround(student: Network, teacher: Network, images: Tensor, **more: Any) ->
     def shapes(maps: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(m.shape[1:]) for m in maps)
 
+    seeds = count(2)
     with torch.no_grad():
         s, t = (network.eval()(images) for network in (student, teacher))
     student.train()
     return BuildContext(
         classes=CLASSES,
-        spawn=more.get("spawn", lambda: tiny(2)),
+        spawn=more.get("spawn", lambda: tiny(next(seeds))),
         student_features=shapes(s.features),
         student_blocks=shapes(s.blocks),
         student_embedding=s.embedding.shape[1],
@@ -79,6 +81,14 @@ def tiny(seed: int, depth: int = 8) -> Network:
     return resnet.build(1, 8, CLASSES, depth=depth, widths=(2, 3, 4))
 
 
+def tiny_student(name: str) -> Network:
+    """A student of the family that the method trains."""
+    if methods.load(name).FAMILY == "attentive":
+        torch.manual_seed(0)
+        return attentive.build(1, 8, CLASSES, depth=8, widths=(2, 3, 4))
+    return tiny(0)
+
+
 def batch_of(teacher: Network, size: int = 4) -> Batch:
     """Images with the teacher's answer, which could take gradient but never should."""
     images = numbers(size, 1, 8, 8, seed=9).float()
@@ -90,14 +100,19 @@ def batch_of(teacher: Network, size: int = 4) -> Batch:
             return value.detach().requires_grad_()
         return tuple(each.detach().requires_grad_() for each in value)
 
-    answer = TeacherAnswer(**{name: part(name) for name in TeacherAnswer._fields})
+    @torch.no_grad()
+    def ask(asked: Tensor) -> Output:
+        return teacher(asked)
+
+    parts = {name: part(name) for name in TeacherAnswer._fields if name != "ask"}
+    answer = TeacherAnswer(**parts, ask=ask)
     index = torch.arange(size)
     return Batch(images, TRAIN_LABELS[index], answer, index)
 
 
 def real(name: str, **chosen: Any) -> tuple[BaseMethod, Batch]:
     """A method between two small residual networks, ResNet14 teaching ResNet8, and its batch."""
-    student, teacher = tiny(0), tiny(1, depth=14)
+    student, teacher = tiny_student(name), tiny(1, depth=14)
     batch = batch_of(teacher)
     context = surround(student, teacher, batch.images)
     torch.manual_seed(5)

@@ -37,7 +37,7 @@ class Project:
         self.folder = folder
         self.started: list[subprocess.Popen] = []
         source = base.folder if base else ROOT
-        for name in ("workflow", "envs"):
+        for name in ("workflow", "envs", "profiles"):
             hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.copytree(source / name, folder / name, ignore=hidden)
         for name in ("Snakefile", "pyproject.toml"):
@@ -47,8 +47,8 @@ class Project:
                 shutil.copytree(source / name, folder / name)
             shutil.copy2(source / "config.yaml", folder / "config.yaml")
         else:
-            text = yaml.safe_dump(small(yaml.safe_load((ROOT / "config.yaml").read_text())))
-            (folder / "config.yaml").write_text(text)
+            shutil.copy2(ROOT / "config.yaml", folder / "config.yaml")
+            make_small(folder)
         shutil.copy2(HERE / "hold.py", folder / "workflow" / "sitecustomize.py")
 
     def start(
@@ -149,41 +149,40 @@ class Project:
         return (self.folder / f"logs/demo/train/{cell}.log").read_text()
 
 
-def small(config: dict) -> dict:
-    """The demo with every rule, but little of each."""
-    tables, figures, grids = config["tables"], config["figures"], config["experiments"]
-    mlp, resnet = grids["le_table3"][0], grids["oracle_table4"][0]
-    mlp["methods"] = ["ce", "label_smoothing"]
-    resnet.update(datasets=["cifar10"], networks=["resnet20"], methods=["oracle"], seeds=[0, 1])
-    grids["le_similarity"] = [
-        grid for grid in grids["le_similarity"] if grid["datasets"] == ["mnist"]
-    ]
-    kept = ("le_table3", "oracle_table4", "le_similarity", "oracle_teacher20")
-    label_smoothing = {**config["methods"]["label_smoothing"], "true_class": {"search": [0.8, 0.9]}}
-    return {
-        **config,
-        "seeds": [0, 1],
-        "engine": {**config["engine"], "teacher": "table"},
-        "methods": {**config["methods"], "label_smoothing": label_smoothing},
-        "experiments": {name: grids[name] for name in kept},
-        "tables": {name: tables[name] for name in ("le_table3", "oracle_table4")},
-        "figures": {name: figures[name] for name in ("le_figure1", "oracle_figure4")},
-        "scales": {
-            "demo": {
-                **config["scales"]["demo"],
-                "recipes": {
-                    **config["scales"]["demo"]["recipes"],
-                    "r_mlp": {"epochs": 8, "batch": 64, "lr": 0.05, "search_epochs": 2},
-                },
-                "replace": {
-                    **dict.fromkeys(("mnist", "cifar10", "cifar100"), "digits"),
-                    "resnet20": "resnet8",
-                },
-                "oracle_inputs": {"gradient": [0, 0.2, 0.5]},
-                "clusters": {"points": 100, "embedding_seeds": 1, "gammas": [0, 0.5]},
-            }
-        },
+def make_small(folder: Path) -> None:
+    """Reduce a project's config and papers to a demo with every rule, but little of each."""
+    folders = folder / "workflow" / "papers"
+    files = {"config": folder / "config.yaml"}
+    files |= {name: folders / name / "paper.yaml" for name in ("le", "oracle")}
+    content = {name: yaml.safe_load(path.read_text("utf-8")) for name, path in files.items()}
+    config, le, oracle = content.values()
+    mlp = {**le["experiments"]["le_table3"][0], "methods": ["ce", "label_smoothing"]}
+    grid = {**oracle["experiments"]["oracle_table4"][0], "networks": ["resnet20"]}
+    grid |= {"datasets": ["cifar10"], "methods": ["oracle"], "seeds": [0, 1]}
+    alike = [g for g in le["experiments"]["le_similarity"] if g["datasets"] == ["mnist"]]
+    le["experiments"] = {"le_table3": [mlp], "le_similarity": alike}
+    le["methods"]["label_smoothing"]["true_class"] = {"search": [0.8, 0.9]}
+    le["tables"] = {"le_table3": le["tables"]["le_table3"]}
+    le["figures"] = {"le_figure1": le["figures"]["le_figure1"]}
+    teacher = oracle["experiments"]["oracle_teacher20"]
+    oracle["experiments"] = {"oracle_table4": [grid], "oracle_teacher20": teacher}
+    oracle["tables"] = {"oracle_table4": oracle["tables"]["oracle_table4"]}
+    oracle["figures"] = {"oracle_figure4": oracle["figures"]["oracle_figure4"]}
+    for paper in (le, oracle):
+        paper.pop("scales", None)
+    le["teachers"].pop("assistant20")  # its network would be replaced
+    demo = config["scales"]["demo"]
+    demo["recipes"]["r_mlp"] = {"epochs": 8, "batch": 64, "lr": 0.05, "search_epochs": 2}
+    demo["replace"] = dict.fromkeys(("mnist", "cifar10", "cifar100"), "digits")
+    demo["replace"]["resnet20"] = "resnet8"
+    demo["analyses"] = {
+        "responses": {"gradient": [0, 0.2, 0.5]},
+        "clusters": {"points": 100, "embedding_seeds": 1, "gammas": [0, 0.5]},
     }
+    config |= {"papers": ["le", "oracle"], "seeds": [0, 1], "scales": {"demo": demo}}
+    config["engine"]["teacher"] = "table"
+    for name, path in files.items():
+        path.write_text(yaml.safe_dump(content[name], sort_keys=False, allow_unicode=True))
 
 
 def wait_for(true: Callable[[], object], project: Project) -> None:

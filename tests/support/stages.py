@@ -1,6 +1,7 @@
 """The pipeline in miniature: every stage that writes results, as a function of where they go."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -11,9 +12,7 @@ from fake_data import DIGITS
 from matplotlib.figure import Figure
 from synthetic_results import item
 
-from xkd.analyses.clusters import cluster_answers
-from xkd.analyses.explanations import explain_run
-from xkd.analyses.responses import ask_teacher
+from xkd.analyses.base import Request, carry_out
 from xkd.data.prepare import prepare
 from xkd.engine.table import tabulate
 from xkd.plan.runs import Layout
@@ -58,6 +57,31 @@ def _outputs(layout: Layout, kind: str) -> SimpleNamespace:
     return SimpleNamespace(**{k: Path(v) for k, v in layout.item(kind, "item").items()})
 
 
+#: Analysis -> the trained cell and the options.
+ANALYSES = {
+    "responses": (
+        TEACHER,
+        {"gradient": [0, STRONGER.gamma], "sign": [], "keep": [4.0], "splits": ["test"]},
+    ),
+    "clusters": (
+        TEACHER,
+        {
+            "gammas": [0, 4],
+            "splits": ["test"],
+            "points": 24,
+            "perplexity": 5,
+            "embedding_seeds": 1,
+        },
+    ),
+    "explanations": (EXPLAINER, {"explanation": "gradcam", "pairs": [["a", "b"]]}),
+}
+
+
+def analyse(name: str, layout: Layout) -> None:
+    settings, options = ANALYSES[name]
+    carry_out(Request(name, settings.cell.run(0), settings, layout, options))
+
+
 def _folder(settings: CellSettings) -> str:
     return f"runs/{settings.cell}"
 
@@ -78,23 +102,7 @@ STAGES = {
         ("teachers",),
     ),
     "train": Stage(teach, (_folder(PUPILS),)),
-    "reinforce": Stage(
-        lambda layout: ask_teacher(
-            TEACHER, TEACHING, layout, [Reinforcement(0.0), STRONGER], keep=[4.0], splits=["test"]
-        ),
-        ("oracle",),
-    ),
-    "cluster": Stage(
-        lambda layout: cluster_answers(
-            TEACHING, layout, gammas=[0, 4], splits=["test"], points=24, perplexity=5,
-            embedding_seeds=1,
-        ),
-        ("analysis/clusters",),
-    ),
-    "explain": Stage(
-        lambda layout: explain_run(EXPLAINER, EXPLAINER.cell.run(0), layout, pairs=[["a", "b"]]),
-        ("analysis/explanations",),
-    ),
+    **{name: Stage(partial(analyse, name), (f"analysis/{name}",)) for name in ANALYSES},
     "items": Stage(draw, ("tables", "figures")),
 }  # fmt: skip
 

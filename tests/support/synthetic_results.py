@@ -12,7 +12,13 @@ from xkd.measures.calibration import reliability
 from xkd.plan.runs import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = ROOT / "workflow" / "published"
+PAPERS = ROOT / "workflow" / "papers"
+
+
+def printed_file(name: str) -> Path:
+    """The CSV of published numbers whose name begins so."""
+    return next(PAPERS.glob(f"*/published/{name}*.csv"))
+
 
 LABELS = {
     "datasets": {
@@ -60,19 +66,27 @@ LABELS = {
 }
 
 
+#: What a demo says of a cell of its own.
+DIFFERS = {
+    "digits/resnet14/ce": [["data", "dataset", "digits", "cifar10"], ["recipe", "epochs", 5, 160]]
+}
+NOTICE = "demo: other data and training than the paper's, not comparable with it"
+
+
 def item(scale: str = "paper", **more: object) -> dict:
     return {
         "title": "A table",
         "caption": "What it shows.",
         "scale": scale,
+        "differs": DIFFERS if scale == "demo" else {},
         "labels": LABELS,
     } | more
 
 
 def script(name: str) -> ModuleType:
-    """A drawing script as a module; its Snakemake part does not run."""
-    kind = "tables" if "_table" in name else "figures"
-    path = ROOT / "workflow" / "scripts" / kind / f"{name}.py"
+    """The script that draws an item as a module; its Snakemake part does not run."""
+    alone = ROOT / "workflow" / "scripts" / "table.py"
+    path = next(PAPERS.glob(f"*/[tf]*/{name}.py"), alone)
     spec = importlib.util.spec_from_file_location(f"scripts_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -97,6 +111,7 @@ def runs(cells: dict[str, float], seeds: int = 5, spread: float = 0.002) -> pd.D
                     "seed": seed,
                     "parameters": 272_474,
                     "fingerprint": "c0de-5e77",
+                    "differs": cell.dataset == "digits",
                     "top1": top1,
                     "best_top1": top1 + 0.002,
                 }
@@ -145,6 +160,7 @@ def responses(teachers: dict[str, float], gammas: tuple[float, ...] = (0, 0.5, 1
                         "network": network,
                         "method": "ce",
                         "teacher": None,
+                        "differs": dataset == "digits",
                         "seed": 0,
                         "parameters": 272_474,
                         "reinforcement": f"{kind}-{gamma:g}",

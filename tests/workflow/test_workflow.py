@@ -28,7 +28,7 @@ class Project:
         self.folder = folder
         for name in ("Snakefile", "config.yaml", "pyproject.toml"):
             shutil.copy(ROOT / name, folder / name)
-        for name in ("workflow", "envs"):
+        for name in ("workflow", "envs", "profiles"):
             hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.copytree(ROOT / name, folder / name, ignore=hidden)
 
@@ -45,7 +45,8 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", done.stdout, re.DOTALL)
         rows = [line.split() for line in table[1].splitlines()] if table else []
-        collecting = ("all", "total", "le", "oracle")
+        papers = (path.parent.name for path in (ROOT / "workflow/papers").glob("*/paper.yaml"))
+        collecting = {"all", "total", *papers}
         return {rule: int(count) for rule, count in rows if rule not in collecting}
 
     @contextmanager
@@ -151,11 +152,11 @@ def test_an_edited_analysis_retrains_nothing(project: Project) -> None:
     with project.edited(
         "workflow/xkd/measures/clusters.py", "ITERATIONS = 1000", "ITERATIONS = 999"
     ):
-        assert project.planned(*SMALL) == {"cluster": 1, "oracle_figure3": 1, "oracle_figure4": 1}
+        assert project.planned(*SMALL) == {"clusters": 1, "oracle_figure3": 1, "oracle_figure4": 1}
 
 
 def test_an_edited_figure_redraws_only_itself(project: Project) -> None:
-    script = "workflow/scripts/figures/le_figure3.py"
+    script = "workflow/papers/le/figures/le_figure3.py"
     with project.edited(script, "import", "EDITED = 1\nimport"):
         assert project.planned(*SMALL) == {"le_figure3": 1}
 
@@ -164,7 +165,7 @@ def test_a_changed_learning_rate_retrains_what_uses_it(project: Project) -> None
     planned = project.planned(*SMALL, "--config", "recipes={r_mlp: {lr: 0.03}}")
     assert planned == {
         "train": 3,  # CE, LE(Grad) and LE-Permut on the perceptron
-        "explain": 1,
+        "explanations": 1,
         "judge": 2,
         "le_claims": 1,
         "le_table3": 1,
@@ -211,7 +212,7 @@ def test_a_teacher_may_be_a_file(project: Project) -> None:
     student = "results/demo/runs/digits/half_resnet8/oracle/from-half_resnet8-released/cell.json"
     asked = [*SMALL, "released.yaml", "--", student, "oracle_figure4"]
     expected = {"import_weights": 1, "tabulate_teacher": 1, "train": 1}
-    analysed = {"reinforce": 1, "cluster": 1, "oracle_figure4": 1}
+    analysed = {"responses": 1, "clusters": 1, "oracle_figure4": 1}
     assert project.planned(*asked) == expected | analysed
     done = project.snakemake("--quiet", "rules", *asked)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -250,7 +251,7 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
     assert planned["train"] == 2 * 4 * 14
     planned = project.planned("oracle_table2", "--config", "scale=paper")
     # four released networks, and nothing to train
-    assert planned == {"prepare": 1, "import_weights": 4, "reinforce": 4, "oracle_table2": 1}
+    assert planned == {"prepare": 1, "import_weights": 4, "responses": 4, "oracle_table2": 1}
     planned = project.planned("oracle_table5", "--config", "scale=paper")
     # Tiny-ImageNet: 2 teachers, 2 x 2 pairs of networks; ImageNet: 1 released teacher, 2 networks;
     # for each 6 methods and the control. Only Tiny-ImageNet's teachers fill tables of logits, on x
@@ -270,8 +271,8 @@ def test_paper_scale_has_the_papers_counts(project: Project) -> None:
         "prepare": 2,
         "train": 8 + 16 * 12,
         "tabulate_teacher": 4 * 3,
-        "reinforce": 8,
-        "cluster": 1,
+        "responses": 8,
+        "clusters": 1,
         **dict.fromkeys(asked, 1),
     }
 

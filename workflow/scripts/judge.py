@@ -13,5 +13,5 @@ if __name__ == "__main__":
         item = snakemake.params.item
         runs = results.read_cells(snakemake.input.cells, item)
         printed = snakemake.input.get("published")
-        judged = claims.judge(runs, item, printed and Path(printed))
+        judged = claims.judge(runs, item, printed and Path(printed), snakemake.input)
         write_text(snakemake.output[0], judged.to_csv(index=False))

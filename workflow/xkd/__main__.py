@@ -14,6 +14,7 @@ from xkd.engine.lease import lease_gpu
 from xkd.engine.options import team_size
 from xkd.engine.stopping import leave_at_once
 from xkd.errors import Refused
+from xkd.inspection.target import scale_of
 from xkd.plan import config
 from xkd.plan.grid import Plan
 from xkd.verbs import VERBS
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         line = verbs.add_parser(verb.name, help=verb.help)
-        line.set_defaults(action=verb.action)
+        line.set_defaults(action=verb.action, located=verb.located)
         if verb.subject:
             line.add_argument("subject", metavar=verb.subject.split(":")[0])
         if verb.threads:
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # this process is ours
         leave_at_once(asked.verb)
     try:
-        plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
+        plan = _plan(asked)
         if (team := team_size()) > 1 and asked.verb != "train":
             raise Refused(f"torchrun started {team} processes; only `xkd train` shares its work")
         if getattr(asked, "device", "cpu") != "cpu":
@@ -65,6 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"xkd {asked.verb}: interrupted; the same command continues", file=sys.stderr)
         return 130
+
+
+def _plan(asked: argparse.Namespace) -> Plan:
+    """The plan of the config; at the scale of the results that a path names, unless one is set.
+
+    Such a scale is added to `asked.sets`, so that commands which are printed name it.
+    """
+    plan = Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
+    if asked.located and not any(one.startswith("scale=") for one in asked.sets):
+        scale = scale_of(asked.subject, plan.config["scales"])
+        if scale not in (None, plan.scale):
+            asked.sets.append(f"scale={scale}")
+            return Plan(config.load(Path(asked.config), asked.sets), name=str(asked.config))
+    return plan
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from xkd import networks
 from xkd.data.dataset import PreparedData
 from xkd.data.stream import Normalisation
 from xkd.errors import Refused
-from xkd.files import atomic, reading, verify
+from xkd.files import atomic, read_json, reading, verify
 from xkd.measures.calibration import ece, top1
 from xkd.networks import Network, Output
 from xkd.plan.settings import DatasetSettings, NetworkSettings
@@ -174,6 +174,15 @@ def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) 
             f"{path} does not hold a {network.name} for {dataset.name}: {found}"
         ) from None
     return loaded.eval().requires_grad_(False)
+
+
+def run_metrics(run: Path) -> dict[str, Any]:
+    """What a run scored when it was completed.
+
+    Raises: Refused if it is not complete, or the file is damaged.
+    """
+    expected = cards.read(run)["files"]["metrics.json"]
+    return read_json(verify(run / "metrics.json", expected))
 
 
 def weights_digest(run: Path) -> str:

@@ -92,6 +92,23 @@ def decoupled_losses(
     )
 
 
+def standardised(logits: Tensor) -> Tensor:
+    """Logits of mean 0 and standard deviation 1 over the classes of every image.
+
+        ã_k = (a_k − mean_k a) / (std_k a + 1e-7)      Sun et al. 2024
+
+    with the unbiased standard deviation (c − 1), as in the authors' code. Gradient flows through
+    both statistics.
+
+    Args:
+        logits: a, [B, C], C ≥ 2.
+    Returns: [B, C].
+    """
+    logits = at_least_float32(logits)
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    return centred / (logits.std(dim=1, keepdim=True) + 1e-7)
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the predictions, H(p) = −Σ_k p_k ln p_k with p = softmax(a).
 
@@ -202,6 +219,22 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     _same_shape(student, teacher)
     return F.mse_loss(at_least_float32(student), at_least_float32(teacher.detach()))
+
+
+def mean_pooled(maps: Tensor, side: int) -> Tensor:
+    """Means over side × side fields, which overlap where the sizes do not divide.
+
+    Adaptive average pooling; by another operation where the fields are equal, because the gradient
+    of that one is not deterministic on GPUs.
+
+    Args:
+        maps: [B, channels, h, w].
+    Returns: [B, channels, side, side].
+    """
+    height, width = maps.shape[2:]
+    if height % side or width % side:
+        return F.adaptive_avg_pool2d(maps, side)
+    return F.avg_pool2d(maps, (height // side, width // side))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

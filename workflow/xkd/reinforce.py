@@ -83,6 +83,53 @@ def loss_gradient(teacher: Network, images: Tensor, labels: Tensor) -> tuple[Ten
 
 
 @torch.no_grad()
+def step_logits(logits: Tensor, labels: Tensor, step: float) -> Tensor:
+    """Logits moved down their own loss, as a control that looks at no image.
+
+        z* = z − η · (softmax(z) − onehot(y))
+
+    The subtrahend is ∂CE(softmax(z), y)/∂z, so this does to answers what x* does to images.
+
+    Args:
+        logits: z, [B, C]; labels: y, [B], int64; step: η ≥ 0.
+    """
+    truth = torch.zeros_like(logits).scatter_(1, labels[:, None], 1)
+    return logits - step * (logits.softmax(1) - truth)
+
+
+@torch.no_grad()
+def correcting_steps(logits: Tensor, labels: Tensor) -> Tensor:
+    """The η beyond which `step_logits` makes each sample's true class the largest.
+
+        η = max over k ≠ y of (z_k − z_y) / (1 − q_y + q_k),   q = softmax(z)
+
+    since z*_y − z*_k = z_y − z_k + η · (1 − q_y + q_k). Negative where the answer is right already.
+
+    Args:
+        logits: z, [B, C], C > 1; labels: y, [B], int64.
+    Returns: [B].
+    """
+    q, true = logits.softmax(1), labels[:, None]
+    rise = (1 - q.gather(1, true) + q).clamp_min(torch.finfo(q.dtype).tiny)
+    needed = (logits - logits.gather(1, true)) / rise
+    return needed.scatter(1, true, -torch.inf).amax(1)
+
+
+def matching_step(steps: Tensor, accuracy: float) -> float:
+    """The η at which a fraction `accuracy` of samples is right, by their `correcting_steps`, [N].
+
+    0 where as many are right without.
+    """
+    ordered = steps.double().sort().values
+    right = round(accuracy * len(ordered))
+    if right <= int((ordered < 0).sum()):
+        return 0.0
+    last = ordered[right - 1]
+    after = ordered[right] if right < len(ordered) else last + 1
+    return float((last + after) / 2)
+
+
+@torch.no_grad()
 def displacement(images: Tensor, gradient: Tensor, reinforcement: Reinforcement) -> Tensor:
     """What one step takes away from the images; see `reinforce`."""
     gamma, kind = reinforcement.gamma, reinforcement.kind

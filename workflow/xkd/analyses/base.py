@@ -1,7 +1,7 @@
 """What an analysis receives, and the card that it leaves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ from xkd.plan.declarations import declaration
 from xkd.plan.jobs import analysis_card
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings
-from xkd.records.analyses import check_card
+from xkd.records.analyses import check_card, sources
 
 if TYPE_CHECKING:
     from xkd.analyses._network import TrainedNetwork
@@ -23,6 +23,7 @@ class Request:
     """A run to be analysed.
 
     options: of the analysis, defaults filled in; threads, device: to be used
+    others: options that the analyses in its `READS` must have been made with; none: any will do
     """
 
     name: str
@@ -32,6 +33,7 @@ class Request:
     options: Mapping[str, Any]
     threads: int = 1
     device: str = "auto"
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -45,10 +47,11 @@ class Request:
     def read(self, analysis: str) -> Path:
         """Folder of another analysis of the run, its files as they were written.
 
-        Raises: Refused if it is absent or damaged.
+        Raises: Refused if it is absent, damaged, or made with other options or of other weights.
         """
         folder = self.layout.analysis(analysis, self.run)
-        check_card(Path(analysis_card(analysis, self.run, self.layout)))
+        asked = {str(self.run.cell): self.others[analysis]} if analysis in self.others else None
+        check_card(Path(analysis_card(analysis, self.run, self.layout)), asked)
         return folder
 
     @cached_property
@@ -64,13 +67,16 @@ def carry_out(request: Request) -> None:
     card = Path(analysis_card(request.name, request.run, request.layout))
     card.unlink(missing_ok=True)
     import_module(f"xkd.analyses.{request.name}").analyse(request)
-    outputs = declaration("analyses", request.name)["OUTPUTS"].values()
+    declared = declaration("analyses", request.name)
     write_json(
         card,
         {
             "analysis": request.name,
             "run": str(request.run),
             "options": plain(request.options),
-            "digests": {name: digest(request.folder / name) for name in outputs},
+            "made_of": sources(declared["READS"], request.run, request.layout),
+            "digests": {
+                name: digest(request.folder / name) for name in declared["OUTPUTS"].values()
+            },
         },
     )

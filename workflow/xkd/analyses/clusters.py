@@ -103,6 +103,7 @@ def analyse(request: Request) -> None:
             arrays |= {"labels": found.sub, "points": found.chosen}
             if found.coarse is not None:
                 arrays["coarse"] = found.coarse
+    arrays["split"] = np.array(splits[0])
     arrays["class_names"] = np.array(responses["class_names"])
     arrays["coarse_names"] = np.array(responses["coarse_names"] or [])
     arrays.update(_thumbnails(request, arrays, splits[0]))

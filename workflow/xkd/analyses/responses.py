@@ -18,12 +18,12 @@ from torch import Tensor
 from xkd.analyses._network import TrainedNetwork
 from xkd.analyses._preview import draw_preview
 from xkd.analyses.base import Request
-from xkd.evaluate import save_tensors
+from xkd.evaluate import run_metrics, save_tensors
 from xkd.files import atomic, digest, write_json
 from xkd.measures.calibration import ece, reliability, top1
 from xkd.measures.entropy import mean_entropy_bits
 from xkd.plan.settings import Reinforcement
-from xkd.reinforce import bounds_of, reinforce
+from xkd.reinforce import bounds_of, correcting_steps, matching_step, reinforce
 
 READS = ("weights", "data")
 OUTPUTS = {"responses": "responses.json"}
@@ -62,9 +62,13 @@ KEPT = 3e9  # bytes of reinforced images per split; all there are, but on ImageN
 def analyse(request: Request) -> None:
     """Write the folder described above, `responses.json` last.
 
-    Splits without images, or whose images stay in their files, are left out.
+    Splits without images, or whose images stay in their files, are left out. Scores are those of
+    float32 logits, which are rounded to float16 afterwards; on the test images as they are the run
+    has been scored before, and keeps these scores: a pass in another arrangement, or on another
+    device, may round a tie otherwise.
     """
     trained, keep = request.trained, set(request.options["keep"])
+    known = run_metrics(request.layout.run(request.run))
     splits = [s for s in request.options["splits"] if len(trained.data.split(s).images)]
     manifest = request.output("responses")
     answers: dict[str, Any] = {}
@@ -75,11 +79,16 @@ def analyse(request: Request) -> None:
         digests, images = {}, {}
         for split in splits:
             found = answer_split(trained, split, reinforcement, keep_images=stored)
+            scored = score(found["logits"], found["labels"])
+            scored["logit_step"] = matching_step(found.pop("correcting"), scored["top1"])
+            if split == "test" and reinforcement.gamma == 0:
+                scored |= {name: known[name] for name in scored.keys() & known.keys()}
+            found["logits"] = found["logits"].astype(np.float16)
             path = folder / f"{split}.npz"
             with atomic(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **{k: v for k, v in found.items() if k != "images"})
             digests[path.name] = digest(path)
-            scores[split] = score(found["logits"].astype(np.float32), found["labels"])
+            scores[split] = scored
             if stored:
                 images[split] = found["images"]
         if stored:
@@ -119,7 +128,8 @@ def reinforcements(options: Mapping[str, Any]) -> list[Reinforcement]:
 def answer_split(
     trained: TrainedNetwork, split: str, reinforcement: Reinforcement, keep_images: bool = False
 ) -> dict[str, Any]:
-    """Logits (float16, [N, C]) on the reinforced images of a split, with its labels.
+    """Logits (float32, [N, C]) on the reinforced images of a split, with its labels; "correcting",
+    [N], the steps that would correct the logits on the images as they are.
 
     Args:
         keep_images: also return "images", x* of the first as float16 [n, channels, size, size].
@@ -127,6 +137,7 @@ def answer_split(
     part = trained.data.split(split)
     bounds = bounds_of(reinforcement, trained.dataset, trained.device)
     logits: list[Tensor] = []
+    correcting: list[Tensor] = []
     images: list[Tensor] = []
     for first in range(0, len(part.labels), trained.batch):
         chosen = slice(first, first + trained.batch)
@@ -136,10 +147,12 @@ def answer_split(
         with torch.no_grad():
             same = reinforcement.gamma == 0
             answer = changed.logits if same else trained.network(changed.images).logits
-        logits.append(answer.half().cpu())
+        logits.append(answer.float().cpu())
+        correcting.append(correcting_steps(changed.logits.float(), labels).cpu())
         if keep_images and sum(kept.nbytes for kept in images) < KEPT:
             images.append(changed.images.half().cpu())
     found: dict[str, Any] = {"logits": torch.cat(logits).numpy(), "labels": part.labels.numpy()}
+    found["correcting"] = torch.cat(correcting)
     if part.coarse is not None:
         found["coarse"] = part.coarse.numpy()
     if keep_images:

@@ -17,7 +17,8 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
         device: cpu, cuda, or auto. The files of a CUDA device bear the name of the card.
         rows: names of what to measure; all by default, or all that take seconds if `quick`. Files
             of less than everything are called `<device>-partial`.
-        quick: fewer images and rounds: a look, no measurement.
+        quick: less work and fewer rounds: a look, no measurement. On a GPU it has all lines, takes
+            less than a minute, and never takes the place of a longer look's files.
     Returns: 0, whether targets were met or not.
     Raises: Refused for an unknown row, or CUDA where there is none.
     """
@@ -25,7 +26,8 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
 
     from xkd.bench import cuda, report
     from xkd.bench import rows as cpu
-    from xkd.bench.synthetic import QUICK, BenchCells
+    from xkd.bench.measuring import Clock
+    from xkd.bench.synthetic import BenchCells
     from xkd.engine.options import EngineOptions
     from xkd.engine.runtime import Runtime
 
@@ -40,19 +42,24 @@ def run(device: str, rows: list[str] | None, quick: bool, out: Path) -> int:
             f"the machine is busy (load {load:.1f}); ratios of processor time are still fair, "
             "those of the wall are not"
         )
-    cells = BenchCells(runtime.device.type, QUICK if quick else bench.SCALE)
-    about = {**report.machine(runtime), "how": bench.HOW}
-    lines = []
+    scale, seconds = (bench.QUICK, bench.QUICK_SECONDS) if quick else (bench.SCALE, bench.SECONDS)
+    cells = BenchCells(runtime.device.type, scale, Clock(seconds))
+    about = {**report.machine(runtime), "how": bench.HOW, "quick": quick}
+    lines, hurried = [], False
     for name in chosen:
         row = bench.ROWS[name]
         figures = row(cells)
-        if missing := row.targets.keys() - figures.keys():
-            say(f"{name} cannot be measured on this machine ({', '.join(sorted(missing))})")
+        if missing := ", ".join(sorted(row.targets.keys() - figures.keys())):
+            hurried |= cells.clock.over
+            why = "for want of time" if cells.clock.over else "on this machine"
+            say(f"{name} cannot be measured {why} ({missing})")
         for candidate, figure in figures.items():
             lines.append(report.Line(name, candidate, row.targets[candidate], figure))
             say(report.spoken(lines[-1]))
     slug = re.sub(r"\W+", "-", runtime.describe().lower())
-    whole = not quick and set(chosen) == set(bench.ROWS)
+    whole = set(chosen) == set(bench.ROWS) and not hurried
+    if quick:
+        whole &= bench is cuda and not report.is_longer(out / f"{slug}.json")
     report.write(out, slug if whole else f"{slug}-partial", about, lines)
     return 0
 

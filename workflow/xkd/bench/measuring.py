@@ -46,6 +46,17 @@ class Effort:
     sessions: int = 3
 
 
+class Clock:
+    """What is left of the seconds that a bench may take."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self.end = time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.end
+
+
 @dataclass(frozen=True)
 class Target:
     """One line of the report: what of the engine's is compared with what, and the promise.

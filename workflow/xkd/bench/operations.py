@@ -109,15 +109,15 @@ class Step:
 
 GRAD, GRADCAM = {"explanation": "grad"}, {"explanation": "gradcam"}
 STEPS = {
-    "MLP, CE": Step("ce", MLP, {"float32": 41, "bf16": 56}),
-    "MLP, LE(Grad)": Step("le", MLP, {"float32": 90, "bf16": 109}, GRAD),
-    "MLP, KD": Step("kd", MLP, {"float32": 61, "bf16": 78}),
-    "ResNet-8, CE": Step("ce", RESNET8, {"float32": 89, "bf16": 114}),
-    "ResNet-8, LE(Grad-CAM)": Step("le", RESNET8, {"float32": 135, "bf16": 164}, GRADCAM),
-    "ResNet-8, KD": Step("kd", RESNET8, {"float32": 109, "bf16": 136}),
-    "ResNet-20, CE": Step("ce", RESNET20, {"float32": 173, "bf16": 222}),
-    "ResNet-20, LE(Grad-CAM)": Step("le", RESNET20, {"float32": 219, "bf16": 272}, GRADCAM),
-    "ResNet-20, KD": Step("kd", RESNET20, {"float32": 193, "bf16": 244}),
+    "MLP, CE": Step("ce", MLP, {"float32": 36, "bf16": 41}),
+    "MLP, LE(Grad)": Step("le", MLP, {"float32": 87, "bf16": 95}, GRAD),
+    "MLP, KD": Step("kd", MLP, {"float32": 58, "bf16": 65}),
+    "ResNet-8, CE": Step("ce", RESNET8, {"float32": 84, "bf16": 89}),
+    "ResNet-8, LE(Grad-CAM)": Step("le", RESNET8, {"float32": 132, "bf16": 140}, GRADCAM),
+    "ResNet-8, KD": Step("kd", RESNET8, {"float32": 106, "bf16": 113}),
+    "ResNet-20, CE": Step("ce", RESNET20, {"float32": 168, "bf16": 173}),
+    "ResNet-20, LE(Grad-CAM)": Step("le", RESNET20, {"float32": 216, "bf16": 224}, GRADCAM),
+    "ResNet-20, KD": Step("kd", RESNET20, {"float32": 190, "bf16": 197}),
 }
 TARGETS = {
     f"{name}, {precision}": Target(

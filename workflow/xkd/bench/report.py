@@ -12,7 +12,7 @@ import torch
 from xkd.bench.measuring import Figure, Spread, Target
 from xkd.engine.outputs import circumstances
 from xkd.engine.runtime import Runtime
-from xkd.files import write_json, write_text
+from xkd.files import read_json, write_json, write_text
 
 UNITS = {"speed": "×", "cost": "×", "memory": " GiB", "operations": ""}
 
@@ -48,6 +48,11 @@ def write(folder: Path, name: str, about: dict[str, Any], lines: Iterable[Line])
     write_text(folder / f"{name}.md", page(about, lines))
 
 
+def is_longer(file: Path) -> bool:
+    """Whether the file was left by more than a quick look."""
+    return file.exists() and not read_json(file).get("quick", False)
+
+
 def record(line: Line) -> dict[str, Any]:
     """One line as JSON. Ratios and GiB; seconds per step."""
     target, figure = line.target, line.figure
@@ -77,7 +82,8 @@ def page(about: dict[str, Any], lines: list[Line]) -> str:
         + (f", CUDA {about['cuda']}" if "cuda" in about else "")
         + f"; load {load} before.",
         "",
-        f"{about['how']} Medians over rounds, quartiles in brackets.",
+        f"{about['how']} "
+        + ("One quick round." if about["quick"] else "Medians over rounds, quartiles in brackets."),
     ]
     promised = [line for line in lines if line.target.bound is not None]
     for heading, chosen in (

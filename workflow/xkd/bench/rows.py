@@ -1,14 +1,15 @@
 """What is measured on a CPU, row by row: whose steps are compared, and what the engine promises."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from xkd import methods
-from xkd.bench import operations, peers, whole_cells
+from xkd.bench import operations, peers, synthetic, whole_cells
 from xkd.bench.measuring import PEER, Build, Effort, Figure, Target, compare, in_sessions
 from xkd.bench.sides import convolutions, engine, gathered, loaded, naive, products, ready
-from xkd.bench.synthetic import FULL, MLP, ORACLE, RESNET8, RESNET20, BenchCells
+from xkd.bench.synthetic import MLP, ORACLE, RESNET8, RESNET20, BenchCells
 from xkd.engine.runtime import has_compiler
 from xkd.plan.settings import NetworkSettings
 
@@ -17,7 +18,8 @@ HOW = (
     "thread. Every side has a process of its own, and a new one in each of three sessions; all "
     "take turns, and their processor times are compared; where it says wall, the time on the clock."
 )
-SCALE = FULL
+SCALE, QUICK = synthetic.FULL, synthetic.QUICK
+SECONDS = QUICK_SECONDS = math.inf
 Sides = Mapping[str, Build]
 
 

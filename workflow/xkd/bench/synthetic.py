@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xkd import methods, networks
-from xkd.bench.measuring import Effort
+from xkd.bench.measuring import Clock, Effort
 from xkd.data.stream import Normalisation, Resident
 from xkd.engine.cell_data import CellData
 from xkd.engine.options import EngineOptions
@@ -77,8 +77,10 @@ class Steps:
 class BenchCells:
     """Synthetic data sets, tables and cells, made when a row asks for them and then kept."""
 
-    def __init__(self, device: str = "cpu", scale: Scale | None = None) -> None:
-        self.device, self.scale = device, scale or Scale()
+    def __init__(
+        self, device: str = "cpu", scale: Scale | None = None, clock: Clock | None = None
+    ) -> None:
+        self.device, self.scale, self.clock = device, scale or Scale(), clock or Clock()
         self.pictures, self.table = cache(self._pictures), cache(self._table)
         self._cell_data: dict[Any, CellData] = {}
 

@@ -23,6 +23,7 @@ class Split(NamedTuple):
     index: int64, [N]; positions within the published training or test images.
     files: of the N pictures where they are too many for memory, relative to the data root;
         `images` has N = 0 then.
+    boxes: int64, [N, 4]; top, left, bottom, right of the object, ends exclusive; None if unknown.
     """
 
     images: Tensor
@@ -30,6 +31,7 @@ class Split(NamedTuple):
     coarse: Tensor | None
     index: Tensor
     files: tuple[Path, ...] = ()
+    boxes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class PreparedData:
         if files := self._files() if source == "train" else ():
             chosen = files if whole else tuple(files[position] for position in index.tolist())
             return Split(self.tensors["train_images"], labels, coarse, index, chosen)
-        return Split(column("images"), labels, coarse, index)
+        boxes = column("boxes")
+        boxes = None if boxes is None else boxes.long()
+        return Split(column("images"), labels, coarse, index, boxes=boxes)
 
     def _files(self) -> tuple[Path, ...]:
         """Training pictures that stay in their files."""

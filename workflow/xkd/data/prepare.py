@@ -198,6 +198,8 @@ def _tensors(raw: Raw, holdout: np.ndarray) -> dict[str, np.ndarray]:
     if raw.train_files:
         names = b"\0".join(map(os.fsencode, raw.train_files))
         tensors["train_files"] = np.frombuffer(names, np.uint8)
+    if raw.test_boxes is not None:
+        tensors["test_boxes"] = raw.test_boxes.astype(np.int16)
     if raw.coarse_names:
         tensors["train_coarse"] = raw.train_coarse.astype(np.int16)
         tensors["test_coarse"] = raw.test_coarse.astype(np.int16)

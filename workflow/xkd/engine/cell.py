@@ -14,7 +14,7 @@ from xkd.engine.build import parameter_count
 from xkd.engine.cell_data import CellData, data_digest
 from xkd.engine.job import Job
 from xkd.engine.options import EngineOptions
-from xkd.engine.progress import Silence, watch
+from xkd.engine.progress import Bars, Lines, Silence, watch
 from xkd.engine.runtime import Runtime
 from xkd.engine.stopping import RESUMABLE, Stop, Stopped
 from xkd.engine.teacher import Teachers
@@ -58,7 +58,7 @@ def train_cell(
     _refuse_parts_of_batches(settings, team)
     with (
         _alone(team, layout, cell),
-        contextlib.closing(watch(str(cell)) if team.is_leader else Silence()) as progress,
+        contextlib.closing(_watch(team, layout, cell)) as progress,
         Stop() as stop,
     ):
         runtime = Runtime.of(options)
@@ -67,6 +67,7 @@ def train_cell(
         if kept := len(settings.seeds) - len(missing):
             progress.say(f"{kept} of {len(settings.seeds)} seeds are complete and stay as they are")
         if missing:
+            progress.begin(missing, len(settings.seeds))
             runtime.prepare()
             streamed = settings.dataset.resized_crop
             choice = backends.choose(options, len(missing), runtime.on_cuda, team.size, streamed)
@@ -111,7 +112,12 @@ def _alone(team: Team, layout: Layout, cell: Cell) -> contextlib.AbstractContext
     """Nobody else writes this cell; the leader holds the lock for its team."""
     if not team.is_leader:
         return contextlib.nullcontext()
-    return locked(layout.cell(cell) / ".resume" / "lock", f"cell {cell}")
+    return locked(layout.lock(cell), f"cell {cell}")
+
+
+def _watch(team: Team, layout: Layout, cell: Cell) -> Lines | Bars | Silence:
+    """The leader's progress, on the terminal and in a file."""
+    return watch(str(cell), layout.progress(cell)) if team.is_leader else Silence()
 
 
 def _train(job: Job, choice: Choice) -> None:

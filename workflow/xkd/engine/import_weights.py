@@ -8,7 +8,7 @@ import torch
 
 from xkd import networks
 from xkd.data.dataset import load
-from xkd.engine import outputs, released
+from xkd.engine import outputs, released, weight_files
 from xkd.engine.cell_data import data_digest
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
@@ -46,13 +46,13 @@ def import_weights(
     torch.set_num_threads(threads)
     run = Run(settings.cell, settings.seeds[0])
     folder = layout.run(run)
-    with locked(layout.cell(settings.cell) / ".resume" / "lock", f"cell {settings.cell}"):
+    with locked(layout.lock(settings.cell), f"cell {settings.cell}"):
         found = obtain(file, settings.weights, download)
         fingerprint = outputs.fingerprint(settings, code, data_digest(data), found, "float32")
         network = networks.build(settings.network, settings.dataset)
         if not outputs.complete(folder, fingerprint):
             what = f"{file} as {settings.network.name} for {settings.dataset.name}"
-            released.fill(network, released.read(file), settings.weights.keys, what)
+            released.fill(network, weight_files.read(file), settings.weights.keys, what)
             predictions = answers(network, settings, data, device)
             top1 = check(predictions, settings, file)
             outputs.write_imported(
@@ -118,9 +118,9 @@ def check(predictions: Predictions, settings: CellSettings, file: Path) -> float
     if abs(found - expected) > TOLERANCE + 1e-9:
         raise Refused(
             f"{file}: {found:.2%} of the test images of {settings.dataset.name} are correct, "
-            f"expected {expected:.2%} ± {TOLERANCE:.1%}; check the normalisation "
-            f"(datasets.{settings.dataset.name}: mean, std), the type of the shortcuts "
-            f"(networks.{settings.network.name}: shortcut), the order of the classes, and "
-            "expected_top1 itself"
+            f"expected {expected:.2%} ± {TOLERANCE:.1%}; check the normalisation (mean: and std: "
+            f"beside file:, if its images had others than datasets.{settings.dataset.name}), the "
+            f"type of the shortcuts (networks.{settings.network.name}: shortcut), the order of the "
+            "classes, and expected_top1 itself"
         )
     return found

@@ -99,6 +99,11 @@ class Runtime:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     @property
+    def rounds_at_once(self) -> bool:
+        """Whether weights are copied to bfloat16 all together; compiled code casts as it goes."""
+        return self.precision == "bf16" and not self.compile
+
+    @property
     def generator(self) -> torch.Generator:
         """What dropout and random permutations draw from on this device, unless told otherwise."""
         if self.on_cuda:

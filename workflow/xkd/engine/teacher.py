@@ -13,7 +13,7 @@ from xkd.engine.table_file import Header, open_table
 from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
 from xkd.methods.base import TeacherAnswer
-from xkd.networks import Network
+from xkd.networks import Network, Output
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings, DatasetSettings, TeacherNeeds
 from xkd.reinforce import bounds_of, reinforce
@@ -47,6 +47,8 @@ class ForwardTeacher:
         self.bounds = bounds_of(needs.reinforcement, dataset, runtime.device, runtime.dtype)
 
     def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+        if self.needs.parts == ("ask",):
+            return TeacherAnswer(ask=self.ask)
         reinforcement = self.needs.reinforcement
         with self.runtime.autocast():
             if reinforcement is not None and reinforcement.gamma:
@@ -54,7 +56,14 @@ class ForwardTeacher:
                 images = changed.images
             with torch.no_grad():
                 output = self.network(images, **self.more)
-        return TeacherAnswer(**{part: getattr(output, part) for part in self.needs.parts})
+        parts = {p: self.ask if p == "ask" else getattr(output, p) for p in self.needs.parts}
+        return TeacherAnswer(**parts)
+
+    @torch.no_grad()
+    def ask(self, images: Tensor) -> Output:
+        """Output for images of a method's own making, as they are."""
+        with self.runtime.autocast():
+            return self.network(images)
 
 
 class TableTeacher:

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from xkd.data.stream import EpochOrder, Stream
 from xkd.engine.build import build_method
+from xkd.engine.casts import rounded_weights
 from xkd.engine.cell_data import CellData
 from xkd.engine.optimisers import Moments, Optimiser, like, weight_of
 from xkd.engine.runtime import Runtime
@@ -66,6 +68,7 @@ class Training:
         self.generator = runtime.generator  # of dropout and random permutations
         # Captured steps read rate and factors from the device; a CPU is quicker with a number.
         self.rate = torch.zeros((), device=runtime.device) if runtime.on_cuda else None
+        self.one = torch.ones((), device=runtime.device, dtype=runtime.dtype)  # d loss / d loss
         self.terms: list[str] = []
         # Factors of every set of terms, each in one place as long as captured steps may read it.
         self.places: dict[tuple[str, ...], Tensor] = {}
@@ -150,25 +153,33 @@ class Training:
         with self.runtime.autocast():
             batch = Batch(images, labels, answer, index)
             result = self.ask(batch, self.current.name)
-        terms = torch.stack([result.terms[term] for term in self.terms])
-        loss = (terms * self.factors).sum()
+        terms = [result.terms[term] for term in self.terms]
+        loss = self.weighted(terms)
         self.optimiser.forget_gradients()
         self.backward(loss)
         self.optimiser.step()
         with torch.no_grad():
             self.method.after_update(batch)
-        correct = (result.logits.detach().argmax(1) == labels).sum().to(terms.dtype)
+        correct = (result.logits.detach().argmax(1) == labels).sum(dtype=loss.dtype)
         self.names = [*self.terms, "loss", "correct", *result.meters]
-        rest = torch.stack([loss.detach(), correct, *result.meters.values()])
-        return torch.cat([terms.detach(), rest])
+        with torch.no_grad():
+            return torch.stack([*terms, loss, correct, *result.meters.values()])
+
+    def weighted(self, terms: list[Tensor]) -> Tensor:
+        """The loss: the sum of all terms, each times its factor."""
+        if len(terms) == 1:
+            return terms[0] * self.factors[0]  # the same, in fewer launches
+        return (torch.stack(terms) * self.factors).sum()
 
     def ask(self, batch: Batch, stage: str) -> StepOutput:
         """The method's answer to a batch."""
+        if self.runtime.rounds_at_once:
+            return functional_call(self.method, rounded_weights(self.method), (batch, stage))
         return self.method(batch, stage)
 
     def backward(self, loss: Tensor) -> None:
         """Leave the gradient of the step's loss, a scalar, with the weights."""
-        loss.backward()
+        loss.backward(self.one)
 
     def end_epoch(self, accuracy: float | None = None) -> None:
         """Read the meters, score the student, add a line to the history.
@@ -177,11 +188,13 @@ class Training:
             accuracy: on the scored images, where a backend knows it already.
 
         Raises: Diverged, with step and learning rate, if the loss of any step was not finite; the
-            history then ends with the epoch before.
+            history then ends with the epoch before; or if the method says that the epoch failed.
         """
         current = self.current
         record = {"epoch": current.epoch, "stage": current.name, "lr": current.lr}
         record |= self.summary()
+        if reason := self.method.failure(current.name, record):
+            raise Diverged(f"seed {self.seed}: {reason}, at epoch {current.epoch}")
         record[f"{self.cell_data.score.name}_top1"] = self.score() if accuracy is None else accuracy
         self.history.append(record)
         self.seconds.append(self._spent + time.monotonic() - self._began)

@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 
 from xkd.explain._gradcam import class_maps
+from xkd.explain._subject import Subject, enlarged
 from xkd.networks import Network, Output
 
 LABEL = "Grad-CAM"
 NEEDS = ("pooled_head",)
 RECTIFIED = True
+ONE_CLASS = True
 
 
 @torch.no_grad()
@@ -22,3 +24,17 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
     Returns: [B, C, h·w]; no gradient.
     """
     return class_maps(network.classifier, output.features[-1], rectify=True)
+
+
+@torch.no_grad()
+def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
+    """The map of one class, at the size of the image by bilinear interpolation, [B, H, W]."""
+    maps = []
+    for some, chosen in zip(
+        images.split(subject.at_once), classes.split(subject.at_once), strict=True
+    ):
+        last = subject.network(some).features[-1]
+        weights = subject.network.classifier.weight[chosen] / last[0, 0].numel()
+        found = torch.einsum("bk,bkhw->bhw", weights, last).relu()
+        maps.append(enlarged(found, some.shape[2:]))
+    return torch.cat(maps)

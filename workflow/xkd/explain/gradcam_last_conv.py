@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from xkd.errors import Refused
 from xkd.explain._gradcam import class_maps, slope
 from xkd.losses import at_least_float32
 from xkd.networks import Network, Output
@@ -26,7 +27,13 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
     Args:
         output: of one forward pass in the network's current mode.
     Returns: [B, C, h·w]; no gradient.
+    Raises: Refused for a network that names no last convolution.
     """
+    if network.last_norm is None:
+        raise Refused(
+            f"'gradcam_last_conv' has no closed form for {type(network).__name__}, where more than "
+            "a ReLU follows the last batch norm; take 'gradcam'"
+        )
     last_conv = at_least_float32(output.last_conv)
     active = (output.features[-1] > 0).to(last_conv.dtype).mean(dim=(2, 3), keepdim=True)
     weight = slope(network.last_norm, last_conv) * active  # [B, channels, 1, 1]

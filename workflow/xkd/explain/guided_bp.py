@@ -9,11 +9,13 @@ from xkd.explain._gradients import (
     linear_pieces,
     mlp_gradients,
 )
+from xkd.explain._subject import Subject, class_gradient
 from xkd.networks import Network, Output
 from xkd.networks.mlp import MLP
 
 LABEL = "GuidedBP"
 NEEDS = ()
+ONE_CLASS = True
 
 
 def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
@@ -25,3 +27,9 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
         return mlp_gradients(*linear_pieces(network, output), guided=True)
     with evaluation_mode(network), guided_relus(network):
         return backward_per_class(network, images)
+
+
+def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
+    """max over channels of |∂a_c/∂x| under the guided rule, [B, H, W]."""
+    with evaluation_mode(subject.network), guided_relus(subject.network):
+        return class_gradient(subject.network, images, classes).abs().amax(1)

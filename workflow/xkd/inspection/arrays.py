@@ -1,4 +1,4 @@
-"""Array files described: weights, predictions, responses, explanations, embeddings, tables of logits.
+"""Array files described: weights, predictions, responses, explanations, tables of logits.
 
 Every reader turns a damaged file into one line.
 """
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from xkd.errors import Refused
 from xkd.files import reading
-from xkd.inspection.text import Description, percent, size
+from xkd.inspection.text import Description
 from xkd.measures.calibration import ece, top1
 from xkd.measures.entropy import mean_entropy_bits
 from xkd.readers import map_npy
+from xkd.wording import percent, size
 
 SHOWN = 12  # tensors listed one by one
 
@@ -88,14 +89,16 @@ def add_predictions(found: Description, arrays: Mapping[str, NDArray]) -> None:
     """
     labels, predicted = arrays["labels"].astype(int), arrays["predicted"].astype(int)
     right = labels == predicted
+    count = int((~right).sum())
     found.add(
-        "accuracy",
-        f"{percent(float(right.mean()))} % of {len(labels)} images, {int((~right).sum())} wrong",
+        "accuracy", f"{percent(float(right.mean()))} % of {len(labels)} images, {count} wrong"
     )
+    confidence = arrays["confidence"]
+    where_wrong = f", {confidence[~right].mean():.4f} where wrong" if count else ""
     found.add(
         "calibration",
-        f"ECE {ece(arrays['confidence'], right):.4f} (20 bins); mean confidence "
-        f"{arrays['confidence'].mean():.4f}, {arrays['confidence'][~right].mean() if (~right).any() else math.nan:.4f} where wrong",
+        f"ECE {ece(confidence, right):.4f} (20 bins); mean confidence {confidence.mean():.4f}"
+        + where_wrong,
     )
     found.add("confused", ", ".join(_confusions(labels, predicted)) or "nothing")
     recalls = [(float(right[labels == c].mean()), c) for c in np.unique(labels)]

@@ -10,9 +10,11 @@ from xkd.errors import Refused
 from xkd.files import read_json, verify
 from xkd.inspection import origin
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, percent, size, span, sparkline, spread
+from xkd.inspection.text import Description, sparkline
+from xkd.plan import names
 from xkd.plan.runs import Run
 from xkd.records import cards
+from xkd.wording import percent, size, span, spread
 
 VERIFIED = 500e6  # bytes; the digest of a larger file is not computed for a look at it
 
@@ -23,7 +25,7 @@ def describe_cell(target: Target) -> Description:
     Raises: Refused when its manifest is damaged.
     """
     cell, layout = target.cell, target.layout
-    found = Description(f"{origin.title(target.plan, cell)} ({layout.root.name})", str(target.path))
+    found = Description(f"{names.title(target.plan, cell)} ({layout.root.name})", str(target.path))
     manifest = layout.manifest(cell)
     if not manifest.exists():
         found.add("state", "not there yet")
@@ -56,11 +58,8 @@ def describe_run(target: Target) -> Description:
     """
     run, folder = target.run, target.layout.run(target.run)
     card = cards.read(folder)
-    for name, expected in card["files"].items():
-        path = folder / name
-        if not path.exists() or path.stat().st_size < VERIFIED:
-            verify(path, expected, folder / "run.yaml")
-    title = f"{origin.title(target.plan, run.cell)} · seed {run.seed} ({target.layout.root.name})"
+    verify_files(folder, card)
+    title = f"{names.title(target.plan, run.cell)} · seed {run.seed} ({target.layout.root.name})"
     found = Description(title, str(target.path))
     add_metrics(found, read_json(folder / "metrics.json"))
     if history := _history_if_any(folder):
@@ -73,6 +72,17 @@ def describe_run(target: Target) -> Description:
     files = [f"{name}  {size((folder / name).stat().st_size)}" for name in card["files"]]
     found.add("files", files)
     return found
+
+
+def verify_files(folder: Path, card: Mapping[str, Any]) -> None:
+    """See that the files of a run are as its card says; the largest only by being there.
+
+    Raises: Refused for the first that is not.
+    """
+    for name, expected in card["files"].items():
+        path = folder / name
+        if not path.exists() or path.stat().st_size < VERIFIED:
+            verify(path, str(expected), folder / "run.yaml")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -123,8 +133,8 @@ def add_metrics(found: Description, metrics: Mapping[str, Any]) -> None:
     text = f"{percent(metrics['top1'])} % on {metrics.get('split', 'test')} images"
     if "best_top1" in metrics:
         text += (
-            f", last of {metrics['epochs']} epochs; best {percent(metrics['best_top1'])} % at epoch "
-            f"{metrics['best_epoch']}; training {percent(metrics['train_top1'])} %"
+            f", last of {metrics['epochs']} epochs; best {percent(metrics['best_top1'])} % "
+            f"at epoch {metrics['best_epoch']}; training {percent(metrics['train_top1'])} %"
         )
     found.add("accuracy", text)
     found.add(

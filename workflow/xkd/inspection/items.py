@@ -5,12 +5,13 @@ from pathlib import Path
 
 from xkd.inspection.arrays import damaged
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, percent, size, span
+from xkd.inspection.text import Description
 from xkd.plan import jobs
 from xkd.plan.grid import Item
+from xkd.wording import percent, size, span
 
 SHOWN = 16  # rows
-FRACTIONS = ("top1", "best_top1", "train_top1", "error", "accuracy")
+FRACTIONS = ("top1", "best_top1", "train_top1", "error", "best_error")
 
 
 def describe(target: Target) -> Description:
@@ -21,7 +22,7 @@ def describe(target: Target) -> Description:
     item, layout = target.item, target.layout
     claims = target.path.stem.endswith("_claims")
     found = Description(
-        f"{item.entry['paper']} {item.entry['number']}: {item.entry['title']} ({layout.root.name})",
+        f"{item.paper['label']} {item.entry['number']}: {item.entry['title']} ({layout.root.name})",
         str(target.path),
     )
     forms = {form: Path(path) for form, path in layout.item(item.kind, item.name).items()}
@@ -59,10 +60,15 @@ def number(row: dict[str, str]) -> str:
     text = row.get("mean", "")
     if not text:
         return "-"
-    value, spread = float(text), row.get("std", "")
-    if row.get("metric", "top1") in FRACTIONS:
-        return percent(value) + (f" ± {percent(float(spread))}" if spread else "") + " %"
-    return f"{value:.4g}" + (f" ± {float(spread):.2g}" if spread else "")
+    spread, metric = row.get("std", ""), row.get("metric") or "top1"
+    if metric in FRACTIONS:
+        return percent(float(text)) + (f" ± {percent(float(spread))}" if spread else "") + " %"
+    return f"{float(text):.4g}" + (f" ± {float(spread):.2g}" if spread else "")
+
+
+def shown(metric: str, value: float) -> str:
+    """One run's number."""
+    return number({"metric": metric, "mean": str(value)})
 
 
 def _numbers(rows: list[dict[str, str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a result comes from and who uses it: rule, settings, code, items, the command to remake it."""
+"""Where a result comes from and what uses it: rule, settings, code, items, the command."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,32 +6,14 @@ from typing import Any
 
 from xkd.errors import Refused
 from xkd.inspection.target import Target
-from xkd.inspection.text import Description, settings
-from xkd.plan import jobs
+from xkd.inspection.text import Description
+from xkd.plan import jobs, names
+from xkd.plan.declarations import declaration
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import Cell
 from xkd.plan.settings import CellSettings
 from xkd.records import cards
-
-
-def title(plan: Plan, cell: Cell) -> str:
-    """`LE(Grad-CAM) · ResNet14/2 · Digits`, with teacher and trial where there are any."""
-    named = {**plan.resolver.methods.get(cell.method, {})}
-    parts = [
-        named.get("label", cell.method),
-        plan.config["networks"].get(cell.network, {}).get("label", cell.network),
-        plan.config["datasets"].get(cell.dataset, {}).get("label", cell.dataset),
-    ]
-    if cell.teacher:
-        parts.append(f"taught by {cell.teacher}")
-    if cell.trial:
-        parts.append(f"{cell.trial}, without the hold-out images")
-    return " · ".join(parts)
-
-
-def name(item: Item) -> str:
-    """`le_table2 (LE Table 2)`."""
-    return f"{item.name} ({item.entry['paper']} {item.entry['number']})"
+from xkd.wording import settings
 
 
 def shown_in(plan: Plan, cell: Cell) -> list[Item]:
@@ -48,8 +30,25 @@ def resting_on(plan: Plan, cells: Iterable[Cell]) -> list[Item]:
 
 
 def needing(plan: Plan, analysis: str, cell: Cell) -> list[Item]:
-    """Items that read what an analysis found about a cell."""
-    return [item for item in plan.items.values() if analysis in item.needs and cell in item.cells]
+    """Items that read what an analysis found about a cell, or what was made of that."""
+    return [
+        item
+        for item in plan.items.values()
+        if analysis in analyses_behind(item) and cell in item.cells
+    ]
+
+
+def analyses_behind(item: Item) -> set[str]:
+    """Analyses that an item needs, with those that these read."""
+    found: set[str] = set()
+    waiting = list(item.needs)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            reads = declaration("analyses", name)["READS"]
+            waiting += [read for read in reads if read not in ("data", "weights")]
+    return found
 
 
 def taught_by(plan: Plan, cell: Cell) -> list[Cell]:
@@ -65,9 +64,9 @@ def add_users(description: Description, target: Target, cell: Cell) -> None:
         return
     direct = shown_in(plan, cell)
     indirect = [item for item in resting_on(plan, [cell]) if item not in direct]
-    parts = [name(item) for item in direct]
+    parts = [names.name(item) for item in direct]
     if indirect:
-        parts.append(f"through others: {', '.join(name(item) for item in indirect)}")
+        parts.append(f"through others: {', '.join(names.name(item) for item in indirect)}")
     description.add("used by", ", ".join(parts) or "no item of this config")
     if students := taught_by(plan, cell):
         shown = ", ".join(map(str, students[:3]))
@@ -124,10 +123,12 @@ def _code(settings: CellSettings) -> str:
     return jobs.code_of_import(settings) if settings.weights else jobs.code_of_training(settings)
 
 
-def add_making(description: Description, target: Target, rule: str, subject: object) -> None:
-    """The facts `made by` and `remake` of what a verb makes."""
+def add_making(
+    description: Description, target: Target, rule: str, subject: object, more: str = ""
+) -> None:
+    """The facts `made by` and `remake` of what a verb makes; more: options of the command."""
     description.add("made by", f"rule {rule}, log {log(target, rule, subject)}")
-    description.add("remake", f"xkd {rule} {subject}{target.option}")
+    description.add("remake", f"xkd {rule} {subject}{more}{target.option}")
 
 
 def add_training(description: Description, target: Target, cell: Cell) -> None:

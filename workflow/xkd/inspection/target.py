@@ -1,5 +1,6 @@
 """What a word on the command line means: a path under results/, a cell, a run or an item."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,19 @@ from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import CELL, Cell, Layout, Run
 
 ITEMS = ("tables", "figures")
+#: Of the files that are left under results/; other dots may be part of a name.
+SUFFIXES = (
+    ".csv",
+    ".json",
+    ".yaml",
+    ".npz",
+    ".npy",
+    ".safetensors",
+    ".png",
+    ".pdf",
+    ".html",
+    ".pt",
+)
 
 
 @dataclass(frozen=True)
@@ -72,13 +86,15 @@ def find(word: str, plan: Plan, results: Path, sets: Sequence[str] = ()) -> Targ
 
 
 def _found(word: str, plan: Plan, layout: Layout) -> Target:
-    path = Path(word)
+    path = Path(os.path.normpath(word))
     if path.exists():
         return _placed(plan, layout, path)
     if word in plan.items:
         item = plan.items[word]
         forms = layout.item(item.kind, item.name)
         return Target(plan, layout, Path(forms["csv"]), (item.kind, item.name), item=item)
+    if path.suffix in SUFFIXES:
+        raise Refused(_unknown(word, plan))
     text = word.strip("/")
     if found := re.fullmatch(rf"({CELL})/seed(\d+)", text):
         run = Run(Cell.parse(found[1]), int(found[2]))
@@ -95,7 +111,7 @@ def _unknown(word: str, plan: Plan) -> str:
     known = [*plan.items, *map(str, plan.cells), *plan.config["datasets"]]
     near = get_close_matches(word, known, n=1)
     hint = f" did you mean '{near[0]}'?" if near else ""
-    if "/" in word and Path(word).suffix:
+    if Path(word).suffix in SUFFIXES:
         return f"{word} is missing; expected a file under results/, a cell or an item.{hint}"
     return (
         f"unknown '{word}': neither a path, a cell, a run nor a table or figure.{hint} "

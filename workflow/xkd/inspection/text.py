@@ -4,9 +4,9 @@ import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 100
@@ -29,7 +29,7 @@ class Description:
 
     def lines(self) -> list[str]:
         """For a terminal; long facts are wrapped, those that come as lines are not."""
-        found = [self.title, f"  {self.path}"] if self.path != self.title else [self.title]
+        found = [self.title, *([f"  {self.path}"] if self.path else [])]
         for name, fact in self.facts.items():
             rows = fact
             if isinstance(fact, str):
@@ -50,7 +50,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     """
     count = min(width, len(values))
     edges = [round(index * len(values) / count) for index in range(count + 1)] if count else []
-    parts = [values[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [values[start:end] for start, end in pairwise(edges)]
     means = [fmean(part) for part in parts]
     finite = [mean for mean in means if isfinite(mean)]
     if not finite:
@@ -60,52 +60,3 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
         BARS[round((mean - low) / span * (len(BARS) - 1)) if span else 0] if isfinite(mean) else "·"
         for mean in means
     )
-
-
-def percent(fraction: float, digits: int = 2) -> str:
-    """`94.48`: fractions are stored in [0, 1] and shown in percent."""
-    return f"{100 * fraction:.{digits}f}"
-
-
-def spread(fractions: Sequence[float]) -> str:
-    """`94.48 ± 1.19 %`: mean and sample standard deviation; one value alone has no ±."""
-    if len(fractions) < 2:
-        return f"{percent(fractions[0])} %"
-    return f"{percent(fmean(fractions))} ± {percent(stdev(fractions))} %"
-
-
-def span(seeds: Sequence[int]) -> str:
-    """`seed 3`, `seeds 0-4`, `seeds 0, 2`."""
-    seeds = sorted(seeds)
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    if seeds == list(range(seeds[0], seeds[-1] + 1)):
-        return f"seeds {seeds[0]}-{seeds[-1]}"
-    return f"seeds {', '.join(map(str, seeds))}"
-
-
-def settings(content: Any) -> str:
-    """`epochs 5, batch 64, milestones [3, 4], weights {ce 0.1}`, without what is unset."""
-    if isinstance(content, dict):
-        kept = {k: v for k, v in content.items() if v is not None and v != {} and v != []}
-        return ", ".join(f"{key} {_value(value)}" for key, value in kept.items())
-    return _value(content)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{{settings(value)}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def size(count: int) -> str:
-    """`1.2 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError

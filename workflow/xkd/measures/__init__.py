@@ -1,1 +1,4 @@
-"""What predictions say beyond accuracy: numpy in, numbers out; no torch, no files."""
+"""What predictions and explanations say beyond accuracy: arrays in, numbers out; no files.
+
+Measures of explanations work on torch tensors, the others on numpy without importing torch.
+"""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from torch import Tensor, nn
 
 from xkd.errors import Refused
-from xkd.networks import Network
+from xkd.networks import Network, Output
 from xkd.plan.settings import FEATURE_MAPS, Recipe
 
 
@@ -29,6 +29,8 @@ class TeacherAnswer(NamedTuple):
     features:       F0-F3 as in `networks.Output`
     blocks:         block outputs, likewise
     preactivations: sums that enter the last ReLU of every stage, [B, channels, h, w]
+    ask:            its whole output for images of the method's own making, without gradient; where
+                    nothing else is declared, the teacher is not asked about the batch
     """
 
     logits: Tensor | None = None
@@ -36,6 +38,7 @@ class TeacherAnswer(NamedTuple):
     features: tuple[Tensor, ...] = ()
     blocks: tuple[Tensor, ...] = ()
     preactivations: tuple[Tensor, ...] = ()
+    ask: Callable[[Tensor], Output] | None = None
 
 
 class Batch(NamedTuple):
@@ -143,6 +146,11 @@ class BaseMethod(nn.Module):
     #: Its result depends on which images share a batch, or on a bank of all images, beyond batch
     #: norm: several processes, each with a part of every batch, would train something else.
     WHOLE_BATCH: ClassVar[bool] = False
+    #: Properties that the student's network must have, such as ("pooled_head",): a mean over the
+    #: positions of its last map, in front of the classifier.
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+    #: Family of networks that its student must be of; None where any will do.
+    FAMILY: ClassVar[str | None] = None
     #: Option of the student's network, such as a dropout rate -> the option of the method it takes.
     NETWORK: ClassVar[dict[str, str]] = {}
 
@@ -180,6 +188,13 @@ class BaseMethod(nn.Module):
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         """Logits, and the terms listed in the stage's weights (others may be left out)."""
         raise NotImplementedError
+
+    def failure(self, stage: str, record: Mapping[str, float | str]) -> str | None:
+        """Reason why an epoch has failed, by its line of the history; None where it has not.
+
+        Training ends there, and the seed leaves no results.
+        """
+        return None
 
     def after_update(self, batch: Batch) -> None:
         """Changes buffers that no optimiser updates, such as banks, in place.

@@ -4,14 +4,15 @@
 
 TCKD and NCKD are `losses.decoupled_losses`, with their factor T²; α and β are the weights of the
 terms. Epochs count from 1; W = 20, α = 1 and T = 4 are those of mdistiller. β = 2 is its value for
-CIFAR ResNets; other families have their own (A40).
+CIFAR ResNets; other families have their own (A40). `standardise` takes both parts of logits of
+mean 0 and standard deviation 1 (Sun et al. 2024), whose w multiplies α and β alike.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
-from xkd.losses import cross_entropy, decoupled_losses
+from xkd.losses import cross_entropy, decoupled_losses, standardised
 from xkd.methods.base import BaseMethod, Batch, Stage, StepOutput
 from xkd.plan.settings import Recipe
 
@@ -23,6 +24,11 @@ class Method(BaseMethod):
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 4.0,
+        },
+        "standardise": {
+            "description": "soften logits of mean 0 and standard deviation 1",
+            "type": "boolean",
+            "default": False,
         },
         "warmup": {
             "description": "W, epochs over which the teacher's terms reach their full weight",
@@ -45,9 +51,10 @@ class Method(BaseMethod):
         if self.wants("ce"):
             terms["ce"] = cross_entropy(logits, batch.labels)
         if self.wants("tckd") or self.wants("nckd"):
-            parts = decoupled_losses(
-                logits, batch.teacher.logits, batch.labels, self.options["temperature"]
-            )
+            pair = logits, batch.teacher.logits
+            if self.options["standardise"]:
+                pair = map(standardised, pair)
+            parts = decoupled_losses(*pair, batch.labels, self.options["temperature"])
             decoupled = zip(("tckd", "nckd"), parts, strict=True)
             terms |= {term: loss for term, loss in decoupled if self.wants(term)}
         return StepOutput(logits, terms)

@@ -2,6 +2,9 @@
 
     L = T² · KL( q^T ‖ p^T ) + λ · CE(p, y)      T = 4, λ = 0.1: LE, §5.3; the form is A32
 
+`standardise` works with logits of mean 0 and standard deviation 1 instead (Sun et al. 2024), whose
+weights are kd 9, ce 0.1, at a base temperature T = 2 (B22).
+
 With other weights and teachers this is also the benchmark's KD (kd 0.9), KD without labels of
 LE's Table 1 (ce 0), BAN and BAN+L (the teacher is a network like the student), and both steps of
 TAKD (through an assistant). Methods that add feature terms extend the class below.
@@ -11,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xkd.losses import cross_entropy, soft_target_loss
+from xkd.losses import cross_entropy, soft_target_loss, standardised
 from xkd.methods.base import BaseMethod, Batch, Stage, StepOutput
 from xkd.plan.settings import Recipe
 
@@ -23,7 +26,12 @@ class Method(BaseMethod):
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 4.0,
-        }
+        },
+        "standardise": {
+            "description": "soften logits of mean 0 and standard deviation 1",
+            "type": "boolean",
+            "default": False,
+        },
     }
     WEIGHTS: ClassVar = {"kd": 1.0, "ce": 0.1}
     TEACHER: ClassVar = ("logits",)
@@ -36,8 +44,10 @@ class Method(BaseMethod):
         """The terms `kd` and `ce`, as far as the weights list them."""
         terms = {}
         if self.wants("kd"):
-            temperature = self.options["temperature"]
-            terms["kd"] = soft_target_loss(logits, batch.teacher.logits, temperature)
+            pair = logits, batch.teacher.logits
+            if self.options.get("standardise"):
+                pair = map(standardised, pair)
+            terms["kd"] = soft_target_loss(*pair, self.options["temperature"])
         if self.wants("ce"):
             terms["ce"] = cross_entropy(logits, batch.labels)
         return terms

@@ -5,13 +5,16 @@
 
 The student sees the ordinary image. The logits of x* arrive with the batch: `xkd.reinforce` makes
 the images. T² is in the authors' code, not in the paper; the settings are those of their run
-records (A13, A45). γ = 0 is the control that tells the gain of x* from that of T and w.
+records (A13, A45). γ = 0 is the control that tells the gain of x* from that of T and w; with a
+`logit_step` beside it, the teacher's answers improve as x* would improve them, but without looking
+at an image: z* = z − η · (softmax(z) − onehot(y)).
 """
 
 from typing import ClassVar
 
 from xkd.losses import cross_entropy, soft_target_loss
 from xkd.methods.base import BaseMethod, Batch, StepOutput
+from xkd.reinforce import step_logits
 
 
 class Method(BaseMethod):
@@ -41,6 +44,13 @@ class Method(BaseMethod):
             "minimum": 1,
             "default": 1,
         },
+        "logit_step": {
+            "description": "η of a step of the teacher's logits down their own loss, as a control; "
+            "`responses.json` says which η gives a teacher the accuracy that it has on x*",
+            "type": "number",
+            "minimum": 0,
+            "default": 0,
+        },
         "clip": {
             "description": "after every step, clip to what black and white are",
             "type": "boolean",
@@ -55,8 +65,10 @@ class Method(BaseMethod):
         logits = self.student(batch.images).logits
         terms = {}
         if self.wants("oracle"):
-            temperature = self.options["temperature"]
-            terms["oracle"] = soft_target_loss(logits, batch.teacher.logits, temperature)
+            answers = batch.teacher.logits
+            if step := self.options["logit_step"]:
+                answers = step_logits(answers, batch.labels, step)
+            terms["oracle"] = soft_target_loss(logits, answers, self.options["temperature"])
         if self.wants("ce"):
             terms["ce"] = cross_entropy(logits, batch.labels)
         return StepOutput(logits, terms)

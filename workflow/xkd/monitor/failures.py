@@ -35,7 +35,8 @@ class Failures(logging.Handler):
         elif event == "job_finished":
             self.jobs.pop(record.job_id, None)  # a later attempt went well
         elif ended := re.search(
-            r"> (\S+) 2>&1' (?:returned non-zero exit status (\d+)|died with <Signals\.\w+: (\d+)>)",
+            r"> (\S+) 2>&1' "
+            r"(?:returned non-zero exit status (\d+)|died with <Signals\.\w+: (\d+)>)",
             str(record.msg),
         ):
             self.statuses[ended[1]] = int(ended[2]) if ended[2] else 128 + int(ended[3])

@@ -5,21 +5,17 @@ Reads only, and imports no torch: `xkd status` asks at any time, from any machin
 
 import contextlib
 import json
-import os
 import pickle
 import re
 import shutil
-import socket
 import subprocess
 import time
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xkd.records.lock import STALE
-
-UNITS = {"s": 1, "min": 60, "h": 3600}
+from xkd.records import lock
 
 # --------------------------------------------------------------------------------------------- logs
 
@@ -46,46 +42,6 @@ def last_line(log: Path) -> str | None:
     return next((line for line in reversed(_lines(log)) if line.strip()), None)
 
 
-@dataclass
-class Progress:
-    """Of a cell's seeds, as its log tells.
-
-    epochs: seed -> epochs completed, and of how many
-    seconds: seed -> how long an epoch takes
-    """
-
-    epochs: dict[int, tuple[int, int]] = field(default_factory=dict)
-    seconds: dict[int, float] = field(default_factory=dict)
-    missing: list[int] | None = None  # seeds that the job set out to train
-
-    def left(self) -> float | None:
-        """Seconds until the missing seeds are done, at the pace so far; None if there is none."""
-        if not self.seconds or not self.missing:
-            return None
-        pace = sum(self.seconds.values()) / len(self.seconds)
-        total = next(iter(self.epochs.values()))[1]
-        rest = [total - self.epochs.get(seed, (0, total))[0] for seed in self.missing]
-        at_once = sum(epoch < epochs for epoch, epochs in self.epochs.values())
-        return sum(rest) * pace / max(at_once, 1)
-
-
-def progress(log: Path) -> Progress:
-    """How far the log says that training is."""
-    found = Progress()
-    for line in _lines(log):
-        if begun := re.search(r"training seeds ([\d, ]+) by", line):
-            found.missing = [int(seed) for seed in begun[1].split(", ")]
-        elif told := re.search(
-            r"seed (\d+)  epoch (\d+)/(\d+)  .* images/s, ([\d.]+) (s|min|h) left", line
-        ):
-            seed, epoch, epochs = map(int, told.groups()[:3])
-            found.epochs[seed] = epoch, epochs
-            if epoch < epochs:
-                left = float(told[4]) * UNITS[told[5]]
-                found.seconds[seed] = left / (epochs - epoch)
-    return found
-
-
 def _lines(log: Path) -> list[str]:
     try:
         return log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -96,26 +52,45 @@ def _lines(log: Path) -> list[str]:
 # -------------------------------------------------------------------------------------------- locks
 
 
-def holder(lock: Path) -> dict[str, Any] | None:
-    """Who trains a cell, with `age`, the seconds since the last sign of life; None if nobody."""
+def holder(path: Path) -> dict[str, Any] | None:
+    """What the lock of a living process says, with `age`, the seconds since its last sign of life.
+
+    None if the lock is void or absent; whether its process lives is judged by `records.lock`.
+    """
+    content = lock.read(path)
     try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-        age = max(time.time() - lock.stat().st_mtime, 0.0)
-    except (OSError, ValueError):
+        age = max(time.time() - path.stat().st_mtime, 0.0)
+    except OSError:
         return None
-    here = content.get("host") == socket.gethostname()
-    alive = _exists(content["pid"]) if here else age < STALE
-    return {**content, "age": age} if alive else None
+    return {**content, "age": age} if content and lock.alive(content, age) else None
 
 
-def _exists(pid: int) -> bool:
+@dataclass(frozen=True)
+class Progress:
+    """How far the job of a cell is, as the file beside its lock tells.
+
+    seeds: to be trained by it; of: all of the cell
+    epochs: seed -> epochs completed, and of how many
+    left: seconds until all are done; None before anything is known
+    """
+
+    seeds: tuple[int, ...]
+    of: int
+    epochs: dict[int, tuple[float, int]]
+    left: float | None
+
+
+def progress(path: Path) -> Progress | None:
+    """None if there is no such file, or it is not in the expected form."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        content = json.loads(path.read_text(encoding="utf-8"))
+        epochs = {int(s): (float(done), int(of)) for s, (done, of) in content["epochs"].items()}
+        left = content["left"]
+        if left is not None:
+            left = max(0.0, float(left) - max(0.0, time.time() - content["at"]))
+        return Progress(tuple(map(int, content["seeds"])), int(content["of"]), epochs, left)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 # -------------------------------------------------------------------------------------- checkpoints

@@ -134,13 +134,33 @@ class PaddedShortcut(nn.Module):
         return F.pad(kept, (0, 0, 0, 0, before, self.missing - before))
 
 
+class Projection(nn.Conv2d):
+    """A 1×1 convolution of some stride, without bias.
+
+    On CPUs with AVX-512, oneDNN's gradient with respect to such weights (3.x, channels last) writes
+    beyond its memory where fewer than 16 channels come in and images have some 50 pixels or more.
+    There the kept pixels are taken first, which leaves a convolution of stride 1: the same sums.
+    """
+
+    NARROW, SMALL = 16, 32  # channels from which, and side in pixels up to which, all is well
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cpu and self.in_channels < self.NARROW and max(x.shape[2:]) > self.SMALL:
+            rows, columns = self.stride
+            return F.conv2d(x[:, :, ::rows, ::columns], self.weight)
+        return super().forward(x)
+
+
 def make_shortcut(kind: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
     """Identity where the shape stays, else type A or B."""
     if stride == 1 and channels_in == channels_out:
         return nn.Identity()
     if kind == "A":
         return PaddedShortcut(channels_out - channels_in, stride)
-    projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+    projection = Projection(channels_in, channels_out, stride)
     return nn.Sequential(projection, BatchNorm2d(channels_out))
 
 
@@ -216,6 +236,11 @@ class ResNet(Network):
         features, blocks, sums, last_conv = trunk
         embedding = features[-1].mean((2, 3))
         return Output(self.fc(embedding), features, embedding, blocks, last_conv, sums)
+
+    def share_trunk(self, other: "ResNet") -> None:
+        """Takes over another network's modules up to F1, in place of its own."""
+        for name in ("conv1", "bn1", self.stages[0]):
+            self.add_module(name, other.get_submodule(name))
 
     def _stage(self, name: str, before: Trunk, preactivations: bool) -> Trunk:
         stage, x, outputs = self.get_submodule(name), before.features[-1], []

@@ -1,6 +1,6 @@
 """Cross-checks of a config, beyond its schema: names exist, values fit. Imports no torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,15 @@ from xkd.plan.items import Files
 from xkd.plan.papers import ITEMS
 from xkd.plan.resolve import Resolver
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
+
+#: Kinds of claims, and what else each must say; `xkd.report.claims` judges them.
+CLAIMS = {
+    "best_first": (),
+    "most_similar": (),
+    "rises": ("to",),
+    "grows": ("with",),
+    "within": (),
+}
 
 
 def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
@@ -67,7 +76,7 @@ def _check_item(resolver: Resolver, kind: str, name: str, entry: Mapping[str, An
     for analysis in entry.get("needs", ()):
         known("analysis", analysis, config["analyses"], kind, name, "needs")
     for number, claim in enumerate(entry.get("claims", ())):
-        _check_claim(resolver, claim, kind, name, "claims", number, "best_first")
+        _check_claim(resolver, claim, kind, name, "claims", number)
 
 
 def _check_analysis(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> None:
@@ -128,13 +137,25 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _check_claim(resolver: Resolver, claim: Mapping[str, Any], *where: str | int) -> None:
-    """Refuse methods that nobody knows, or that stand twice; others may be reduced away."""
+    """Refuse what is no kind of claim, and methods that are unknown or stand twice in an order.
+
+    Methods that the experiment lacks are no mistake; it may have been reduced.
+    """
+    place = resolver.at(*where)
+    kinds = [kind for kind in CLAIMS if kind in claim]
+    if len(kinds) != 1:
+        found = ", ".join(kinds) or "none"
+        raise Refused(f"{place}: found {found}, expected one kind of claim: {', '.join(CLAIMS)}")
+    if absent := [key for key in CLAIMS[kinds[0]] if key not in claim]:
+        raise Refused(f"{place}: '{absent[0]}' is missing beside '{kinds[0]}'")
+    if "best_first" not in claim:
+        return
     places = [[place] if isinstance(place, str) else place for place in claim["best_first"]]
     names = [name for place in places for name in place]
     for name in names:
-        resolver.known("method", name, resolver.methods, *where)
+        resolver.known("method", name, resolver.methods, *where, "best_first")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise Refused(f"{resolver.at(*where)}: found '{twice[0]}' twice, expected it once")
+        raise Refused(f"{place}.best_first: found '{twice[0]}' twice, expected it once")
 
 
 def _check_lookups(resolver: Resolver, value: Any, *where: str) -> None:
@@ -234,21 +255,42 @@ def _check_options(settings: CellSettings, where: str) -> None:
 
 def _check_needs(settings: CellSettings, package: str, value: str, where: str) -> None:
     """Refuse a file of a package that asks for more than the student's network has."""
-    network, registry = settings.network, registered(package)
+    registry = registered(package)
+    if need := _missing(settings.network, registry[value]):
+        anywhere = [name for name, needs in registry.items() if not needs]
+        raise Refused(
+            f"{where}: '{value}' {need}; choose another network, or one of "
+            f"{', '.join(sorted(anywhere))}"
+        )
+
+
+def _missing(network: NetworkSettings, needs: Iterable[str]) -> str:
+    """What a network lacks of these properties, in words; empty if nothing."""
     offered = declaration("networks", network.family)
-    anywhere = [name for name, needs in registry.items() if not needs]
-    for need in registry[value]:
+    for need in needs:
         if not offered[need.upper()]:
-            raise Refused(
-                f"{where}: '{value}' needs a network with a {need.replace('_', ' ')}, and "
-                f"'{network.name}' of family '{network.family}' has none; choose another network, "
-                f"or one of {', '.join(sorted(anywhere))}"
+            return (
+                f"needs a network with a {need.replace('_', ' ')}, and '{network.name}' of family "
+                f"'{network.family}' has none"
             )
+    return ""
 
 
 def _check_student(settings: CellSettings, where: str) -> None:
-    """Refuse a method that sets what the network does not have, such as a dropout rate."""
-    asked = declaration("methods", settings.method.uses)["NETWORK"]
+    """Refuse a method whose network must be another, or have what it sets, such as dropout."""
+    declared = declaration("methods", settings.method.uses)
+    if need := _missing(settings.network, declared["NEEDS"]):
+        raise Refused(
+            f"{where}: method '{settings.method.name}' {need}; choose another network or method"
+        )
+    asked = declared["NETWORK"]
+    family = declared["FAMILY"]
+    if family and settings.network.family != family:
+        raise Refused(
+            f"{where}: method '{settings.method.name}' trains networks of family '{family}', and "
+            f"'{settings.network.name}' is of family '{settings.network.family}'; choose another "
+            "network or method"
+        )
     offered = declaration("networks", settings.network.family)["OPTIONS"]
     if missing := sorted(asked.keys() - offered.keys()):
         raise Refused(

@@ -27,6 +27,10 @@ IMAGES: Mapping[str, tuple[int, int]] = {
     "cifar100": (50_000, 10_000),
     "tiny_imagenet": (100_000, 10_000),
     "imagenet_folder": (1_300_000, 50_000),
+    "located_digits": (6_000, 300),
+    "cub200": (5_994, 5_794),
+    "stanford_cars": (8_144, 8_041),
+    "fgvc_aircraft": (6_667, 3_333),
 }
 #: Residual blocks per stage of the ImageNet ResNets.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -112,9 +116,9 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
     ratio, known = rates.method_ratio(settings.method.uses, options.get("explanation"), family)
     step, measured = _step_seconds(settings.network, data, recipe.batch, seeds, engine["precision"])
     step *= ratio
-    asks = settings.teacher and not (settings.method.needs.tabulable and not data.resized_crop)
-    if asks:
-        passes = 3 if settings.method.needs.reinforcement else 1  # of three in a training step
+    needs = settings.method.needs
+    if settings.teacher and (data.resized_crop or not needs.tabulable):
+        passes = 3 if needs.reinforcement else 1  # of three in a training step
         network = settings.teacher.network
         asked, _ = _step_seconds(network, data, recipe.batch, seeds, engine["precision"])
         step, known = step + passes / 3 * asked, False
@@ -282,6 +286,7 @@ def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float
 
 def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Width and number of 3x3 convolutions of the stages; every stage halves the maps."""
+    family = options.get("trunk", family)  # what is built around a trunk adds little to it
     if family == "resnet":
         per_stage = (options["depth"] - 2) // 3
         return [(width, per_stage) for width in options.get("widths", WIDTHS)]

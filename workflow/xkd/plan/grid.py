@@ -25,7 +25,7 @@ from xkd.plan.settings import (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Plan:
     """Everything that a config asks for at its scale. Raises Refused for names that do not fit."""
 
@@ -198,15 +198,19 @@ class Plan:
                 f"{self.resolver.at(where)}: found seeds {', '.join(map(str, seeds))} of {cell}, "
                 "which is one file; expected seeds: [0], or seed: 0 of a teacher"
             )
+        weights = self.resolver.weights(cell.method, cell.dataset, cell.network, where)
+        network = self.resolver.network(cell.network, cell.dataset)
+        if weights.mean and weights.std:
+            network = replace(network, normalisation=(weights.mean, weights.std))
         self.cells[cell] = CellSettings(
             cell,
             self.dataset(cell.dataset),
-            self.resolver.network(cell.network, cell.dataset),
+            network,
             None,
             MethodSettings(cell.method, uses="file", options={"weights": {}}),
             None,
             seeds,
-            weights=self.resolver.weights(cell.method, cell.dataset, cell.network, where),
+            weights=weights,
         )
         return cell
 

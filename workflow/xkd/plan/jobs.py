@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.fingerprint import PACKAGE, fingerprint, fingerprint_of_script
-from xkd.plan import costs, declarations
+from xkd.plan import comparability, costs, declarations
 from xkd.plan.grid import Plan
 from xkd.plan.items import Item
 from xkd.plan.runs import Cell, Layout, Run
@@ -26,17 +26,22 @@ def code_of_data(dataset: DatasetSettings) -> str:
 
 def code_of_training(settings: CellSettings) -> str:
     """Of a cell's weights: the engine, this method, these networks; no other method."""
-    return fingerprint(
-        "xkd.engine.cell",
-        f"xkd.methods.{settings.method.uses}",
-        *_explanations(settings.method.options),
-        *_families(settings),
-    )
+    return fingerprint(*modules_of(settings))
 
 
 def code_of_import(settings: CellSettings) -> str:
     """Of what is made of weights from elsewhere."""
-    return fingerprint("xkd.engine.import_weights", *_families(settings))
+    return fingerprint(*modules_of(settings))
+
+
+def modules_of(settings: CellSettings) -> list[str]:
+    """Modules that a cell's weights depend on, and through their imports on others."""
+    families = sorted(_families(settings))
+    if settings.weights:
+        return ["xkd.engine.import_weights", *families]
+    explanations = sorted(_explanations(settings.method.options))
+    method = f"xkd.methods.{settings.method.uses}"
+    return ["xkd.engine.cell", method, *explanations, *families]
 
 
 def code_of_search(settings: CellSettings) -> str:
@@ -166,7 +171,7 @@ def analyses_of(item: Item) -> list[str]:
 
 def analysis_card(name: str, run: Run | str, layout: Layout) -> str:
     """The file in which an analysis of a run is described; written last."""
-    return str(layout.analysis(name, run) / "analysis.json")
+    return str(layout.analysis_card(name, run))
 
 
 def analysis_inputs(name: str, run: Run, layout: Layout) -> dict[str, Any]:
@@ -199,7 +204,10 @@ def item_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
 
 def claim_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that judges an item's claims."""
-    return {"cells": [str(layout.manifest(cell)) for cell in item.cells]} | _printed(item)
+    files = item_inputs(plan, item, layout)
+    shown = {"cells": [str(layout.manifest(cell)) for cell in item.cells]}
+    asked = ("analyses", "responses", "clusters", "similarity", "published")
+    return shown | {name: files[name] for name in asked if name in files}
 
 
 def _printed(item: Item) -> dict[str, str]:
@@ -240,11 +248,13 @@ def item_description(plan: Plan, item: Item) -> dict[str, Any]:
         "name": item.name,
         **item.entry,
         "paper": item.paper["label"],
+        "trials": item.paper.get("trials", 1),
         "kind": item.kind,
         "protocol": protocol(item),
         "seeds": sorted({seed for _, seeds in item.runs for seed in seeds}),
         "scale": plan.scale,
-        "replaced": plan.replace,
+        "differs": comparability.comparison(plan).differences(item),
+        "fewer_seeds": comparability.comparison(plan).fewer_seeds(item),
         "left_out": [labels["datasets"][name] for name in item.left_out],
         "labels": labels,
         "methods": list(dict.fromkeys(cell.method for cell in item.cells)),

@@ -19,7 +19,7 @@ from xkd.plan.yaml_reader import parse
 
 FOLDER = PACKAGE.parent / "papers"
 FILE = "paper.yaml"
-ABOUT = ("title", "label", "citation", "url")
+ABOUT = ("title", "label", "citation", "url", "trials")
 SECTIONS = (
     "datasets", "networks", "recipes", "methods", "checkpoints", "teachers", "experiments",
     "analyses", "tables", "figures", "scales",
@@ -33,19 +33,19 @@ def lay_in(
     root: Path,
     file: str,
     schema: Mapping[str, Any],
-) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Add the sections of papers to a config, which is changed.
 
     Args:
         names: of the papers, in order; root: that relative paths start from.
         file: name of the config, for messages; schema: of a `paper.yaml`.
-    Returns: paper -> its title, label, citation, url and folder; and place in the config -> the
+    Returns: paper -> what `ABOUT` names, and its folder; and place in the config -> the
         `paper.yaml` in which it was written.
     Raises: Refused for a folder that is none, and for a name that exists already.
     """
     if not isinstance(names, Sequence) or isinstance(names, str):
         raise Refused(f"{file}: papers: found {names!r}, expected a list of names or folders")
-    papers: dict[str, dict[str, str]] = {}
+    papers: dict[str, dict[str, Any]] = {}
     origins: dict[str, str] = {}
     for name in names:
         folder = _folder(str(name), root, file)

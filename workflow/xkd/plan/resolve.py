@@ -126,7 +126,14 @@ class Resolver:
             f"{d}/{n}": file for d, files in entry["files"].items() for n, file in files.items()
         }
         self.known("file", f"{dataset}/{network}", named, where, "checkpoints", checkpoint)
-        return WeightsFile(keys=entry["keys"], **named[f"{dataset}/{network}"])
+        file = named[f"{dataset}/{network}"]
+        for key in ("mean", "std"):
+            channels = self.config["datasets"][dataset]["channels"]
+            if len(file.get(key, ())) not in (channels, 0):
+                place = self.at("checkpoints", checkpoint, "files", dataset, network, key)
+                raise Refused(f"{place}: found {file[key]}, expected {channels} numbers")
+        given = {key: tuple(v) if isinstance(v, list) else v for key, v in file.items()}
+        return WeightsFile(keys=entry["keys"], **given)
 
     def declaration(self, method: str) -> dict[str, Any]:
         """What the method's file says of itself; a checkpoint has no teacher."""

@@ -104,6 +104,22 @@ class Layout:
         """`search.json`: what a searched cell's trials scored, and the value that won."""
         return self.cell(cell) / "search.json"
 
+    def code(self, digest: str) -> Path:
+        """The digest of every module behind the digest of some code."""
+        return self.root / ".code" / f"{digest}.json"
+
+    def lock(self, cell: Cell) -> Path:
+        """Held by the process that writes a cell."""
+        return self.cell(cell) / ".resume" / "lock"
+
+    def progress(self, cell: Cell) -> Path:
+        """How far that process is; beside its lock."""
+        return self.cell(cell) / ".resume" / "progress.json"
+
+    def pipeline(self) -> Path:
+        """What the Snakemake that works here is doing; beside its own lock."""
+        return self.root / ".pipeline" / "state.json"
+
     def resume(self, run: Run) -> Path:
         """Checkpoint of an unfinished run; no rule declares it, so Snakemake leaves it alone."""
         return self.cell(run.cell) / ".resume" / f"seed{run.seed}.pt"
@@ -115,6 +131,10 @@ class Layout:
     def analysis(self, name: str, run: "Run | str") -> Path:
         """Folder of what an analysis leaves about a run."""
         return self.root / "analysis" / name / str(run)
+
+    def analysis_card(self, name: str, run: "Run | str") -> Path:
+        """The file in which an analysis of a run is described; written last."""
+        return self.analysis(name, run) / "analysis.json"
 
     def item(self, kind: str, name: str) -> dict[str, str]:
         """Files of a table or figure, by form."""

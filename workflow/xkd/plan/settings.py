@@ -62,6 +62,8 @@ class NetworkSettings:
     name: str
     family: str  # a module of xkd.networks
     options: dict[str, Any] = field(default_factory=dict)  # depth, shortcut, widths, ...
+    # Mean and standard deviation that its images are to have, where not those of the data set.
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,9 @@ class WeightsFile:
     expected_top1: float  # its accuracy on the test images, in [0, 1], as its authors say
     url: str | None = None  # where it may be fetched
     sha256: str | None = None  # the first digits of its digest
+    # Normalisation of its training images, on the [0, 1] scale; None for that of the data set
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from xkd.errors import Refused
 
 DEPTH = 100  # of nested lists and mappings; a config has six
-EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 def parse(text: str, where: str) -> Any:

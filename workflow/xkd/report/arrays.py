@@ -42,7 +42,8 @@ class Similarity(NamedTuple):
 class Embeddings(NamedTuple):
     """Oracle, Figure 3. points: reinforcement key -> [N, 2] in the unit square.
 
-    labels: [N]; groups: [N], superclasses, or the classes of a data set that has none.
+    labels: [N]; groups: [N], superclasses, or the classes of a data set that has none; split: whose
+    images they are.
     """
 
     points: dict[str, NDArray]
@@ -51,6 +52,7 @@ class Embeddings(NamedTuple):
     group_names: list[str]
     thumbnails: NDArray  # [k, h, w, channels], uint8
     thumbnail_points: NDArray  # [k], indices of points
+    split: str = "train"
 
 
 def explanations(files: str | Path | Iterable[str | Path], labels: Labels) -> list[Explanations]:
@@ -75,9 +77,19 @@ def similarities(files: str | Path | Iterable[str | Path], labels: Labels) -> li
     return panels
 
 
+def split_pairs(panel: Similarity) -> tuple[NDArray, NDArray]:
+    """Similarities of the named pairs of classes, and of all the others."""
+    names = panel.class_names
+    named = {frozenset(map(names.index, pair)) for pair in panel.pairs}
+    rows, columns = np.triu_indices(len(names), 1)
+    chosen = np.array([{int(i), int(j)} in named for i, j in zip(rows, columns, strict=True)], bool)
+    similarity = panel.similarity[rows, columns]
+    return similarity[chosen], similarity[~chosen]
+
+
 def embeddings(file: str | Path) -> Embeddings:
     """Raises Refused when no reinforcement was embedded."""
-    content = read_npz(Path(file), ("labels", "class_names"))
+    content = read_npz(Path(file), ("labels", "class_names", "split"))
     end = "/embedding"
     points = {key.removesuffix(end): content[key] for key in content if key.endswith(end)}
     if not points:
@@ -90,6 +102,7 @@ def embeddings(file: str | Path) -> Embeddings:
         _names(content[kind[1]]),
         content.get("thumbnails", np.zeros((0, 1, 1, 1), np.uint8)),
         content.get("thumbnail_points", np.zeros(0, int)),
+        str(content["split"]),
     )
 
 

@@ -47,13 +47,17 @@ def compare(
         rows: what makes a row of the table; methods make the columns.
     Returns: columns rows, method, metric, n, mean, std (ddof = 1, NaN for one run), published,
         published_std, printed (as in the paper, with its digits, or n/a), note, difference,
-        tolerance, reproduced (True, False or None).
+        tolerance, reproduced (True, False or None), differs (whether ours is not as the paper had
+        it, as the runs' own column of that name says; then nothing is reproduced or not).
     """
     key = [*rows, "method"]
     runs = runs if len(runs) else pd.DataFrame(columns=[*key, metric])
     measured = runs.dropna(subset=[metric]).assign(**{name: _filled(runs[name]) for name in key})
     grouped = measured.groupby(key, sort=False)[metric]
     ours = grouped.agg(n="count", mean="mean", std="std").reset_index()  # pandas' std has ddof 1
+    if "differs" in measured:
+        flags = measured.groupby(key, sort=False).differs.any()
+        ours = ours.assign(differs=flags.to_numpy(bool))
     kind = metric.removeprefix("best_")
     theirs = printed[(printed.metric == kind) & (printed.text != "")]
     theirs = theirs.assign(**{name: _filled(theirs[name]) for name in key})
@@ -63,7 +67,9 @@ def compare(
     frame = keys.merge(ours, on=key, how="left").merge(theirs, on=key, how="left")
     frame.insert(len(key), "metric", metric)
     texts = {name: frame[name].fillna("") for name in ("printed", "note")}
-    return _judged(frame.assign(n=frame.n.fillna(0).astype(int), **texts))
+    flags = frame["differs"].eq(True) if "differs" in frame else False
+    counts = frame.n.fillna(0).astype(int)
+    return _judged(frame.drop(columns="differs", errors="ignore").assign(n=counts, **texts), flags)
 
 
 def _filled(column: pd.Series) -> pd.Series:
@@ -71,8 +77,8 @@ def _filled(column: pd.Series) -> pd.Series:
     return column.astype(object).where(column.notna(), "")
 
 
-def _judged(frame: pd.DataFrame) -> pd.DataFrame:
-    """Adds difference, tolerance max(2·s.d. of ours, TOLERANCE) and reproduced.
+def _judged(frame: pd.DataFrame, differs: pd.Series | bool) -> pd.DataFrame:
+    """Adds difference, tolerance max(2·s.d. of ours, TOLERANCE), reproduced and differs.
 
     The spread is ours: the papers print none, or doubtful ones (A37).
     """
@@ -80,8 +86,9 @@ def _judged(frame: pd.DataFrame) -> pd.DataFrame:
     floor = frame.dataset.map(TOLERANCE).where(frame.metric.map(lambda name: METRICS[name].judged))
     tolerance = np.maximum(2 * frame["std"].fillna(0), floor.astype(float))
     close = frame.difference.abs() <= tolerance + 1e-9  # 0.5 points exactly is reproduced
-    known = frame.difference.notna() & tolerance.notna()
-    return frame.assign(tolerance=tolerance, reproduced=close.astype(object).where(known, None))
+    known = frame.difference.notna() & tolerance.notna() & ~pd.Series(differs, frame.index)
+    judged = close.astype(object).where(known, None)
+    return frame.assign(tolerance=tolerance, reproduced=judged, differs=differs)
 
 
 def rank_correlation(frame: pd.DataFrame, rows: tuple[str, ...]) -> dict[tuple, tuple[float, int]]:

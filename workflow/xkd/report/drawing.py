@@ -48,7 +48,7 @@ def draw_responses(snakemake: Any, build: Callable[..., tables.Table], table: st
     """
     with job(snakemake):
         item = snakemake.params.item
-        responses = results.read_responses(snakemake.input.responses)
+        responses = results.read_responses(snakemake.input.responses, item)
         runs = results.read_cells(snakemake.input.get("cells"), item)
         printed = published.load(snakemake.input.get("published"), item["labels"], table)
         sizes = runs.drop_duplicates(["dataset", "network"]).set_index(["dataset", "network"])

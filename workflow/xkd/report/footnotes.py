@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from xkd.report import vocabulary
 from xkd.report.compare import rank_correlation
 from xkd.report.layout import ALONE, Labels, label
 
@@ -13,25 +14,11 @@ BEST = (
     "papers report it."
 )
 SPREAD = "Mean ± sample standard deviation (ddof = 1) over n seeds; a single run has no ±."
-VERDICT = (
-    "✓ reproduced: |ours − published| ≤ max(2 s.d. of ours; 0.5 points on CIFAR-10, 0.7 on "
-    "CIFAR-100, 0.1 on MNIST); ✗ not reproduced."
-)
 
 
 def sentences(note: str | Iterable[str] | None) -> list[str]:
     """An item's note, which may be one sentence or several."""
     return [note] if isinstance(note, str) else list(note or [])
-
-
-def stand_ins(item: Mapping[str, Any]) -> list[str]:
-    """What stands for what at this scale, from the item's `replaced`."""
-    known = {**item["labels"]["networks"], **item["labels"]["datasets"]}
-    stands: dict[str, list[str]] = {}
-    for papers, ours in item.get("replaced", {}).items():
-        stands.setdefault(known.get(ours, ours), []).append(known.get(papers, papers))
-    parts = [f"{name} for {', '.join(replaced)}" for name, replaced in stands.items()]
-    return [f"At this scale stand {'; '.join(parts)}."] if parts else []
 
 
 def left_out(item: Mapping[str, Any]) -> list[str]:
@@ -42,8 +29,14 @@ def left_out(item: Mapping[str, Any]) -> list[str]:
 
 def verdicts(frames: Sequence[pd.DataFrame], rows: tuple[str, ...], labels: Labels) -> list[str]:
     """What the marks mean, and how alike the methods rank in the first frame and in print."""
-    notes = [VERDICT] if any(frame.reproduced.notna().any() for frame in frames) else []
+    judged = {value for frame in frames for value in frame.reproduced if value is not None}
+    words = {True: "within tolerance", False: "outside tolerance"}
+    used = [words[value] for value in judged]
+    if any(not frame.differs[frame.n > 0].all() and frame.differs.any() for frame in frames):
+        used.append("not comparable")
+    notes = vocabulary.legend(["within tolerance", *used] if judged else used)
     twins = labels.get("published_as", {})  # print would count twice
+    notes += _printed_once(frames, labels, twins)
     ranks = rank_correlation(frames[0][~frames[0].method.isin(twins)], rows)
     if ranks:
         found = [
@@ -55,6 +48,20 @@ def verdicts(frames: Sequence[pd.DataFrame], rows: tuple[str, ...], labels: Labe
             f"Rank correlation of the methods with print (Spearman's ρ): {'; '.join(found)}."
         )
     return notes
+
+
+def _printed_once(
+    frames: Sequence[pd.DataFrame], labels: Labels, twins: Mapping[str, str]
+) -> list[str]:
+    """Whose differences are from a number that stands under another method."""
+    shown = {name for frame in frames for name in frame[frame.printed != ""].method}
+    again = [name for name in twins if name in shown and twins[name] in shown]
+    pairs = [f"{label(labels, 'method', n)} to {label(labels, 'method', twins[n])}" for n in again]
+    if not pairs:
+        return []
+    return [
+        f"A number that the paper prints once stands once; differences compare {'; '.join(pairs)}."
+    ]
 
 
 def of_print(frames: Iterable[pd.DataFrame], labels: Labels) -> list[str]:

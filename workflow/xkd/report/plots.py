@@ -4,9 +4,10 @@ Figures are built from `matplotlib.figure.Figure` alone, without pyplot and its 
 test can draw ten of them and nothing needs closing.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from xkd.files import atomic, write_text
-from xkd.report import looks, published
+from xkd.report import caveats, looks
 
 WIDTH = 7.2  # inches; two columns of a paper
 MOST_PIXELS = 1200  # wider rasters are cut off in the workflow's report
@@ -55,12 +56,21 @@ METADATA = {
 }
 
 
+@contextlib.contextmanager
+def house_style() -> Iterator[None]:
+    """The house's style over matplotlib's own defaults, whatever a user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorator: draw under the house's style, leaving matplotlib's own settings alone."""
 
     @functools.wraps(draw)
     def inner(*args: Any, **named: Any) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        with house_style():
             return draw(*args, **named)
 
     return inner
@@ -69,7 +79,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def panels(
     item: Mapping[str, Any], rows: int, columns: int, height: float, **named: Any
 ) -> tuple[Figure, Any]:
-    """A figure of the house's width with a grid of axes [rows, columns], and the demo notice.
+    """A figure of the house's width with a grid of axes [rows, columns], and the notice.
 
     Args:
         height: inches of the whole figure.
@@ -77,24 +87,24 @@ def panels(
     """
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **named)
-    demo_notice(figure, item)
+    notice(figure, item)
     return figure, axes
 
 
-def demo_notice(figure: Figure | SubFigure, item: Mapping[str, Any]) -> None:
-    """At demo scale, a line above the figure that is hard to overlook or to crop by accident."""
-    if not published.comparable(item):
-        figure.suptitle(published.DEMO, **NOTICE)
+def notice(figure: Figure | SubFigure, item: Mapping[str, Any]) -> None:
+    """What is not comparable, in a line above that is hard to overlook or to crop by accident."""
+    if text := caveats.banner([item]):
+        figure.suptitle(text, **NOTICE)
 
 
 def blocks(item: Mapping[str, Any], heights: Sequence[float]) -> tuple[Figure, list[SubFigure]]:
-    """A figure of stacked parts of these heights in inches, below the demo notice, if any."""
-    demo = not published.comparable(item)
-    heights = [0.3, *heights] if demo else list(heights)
+    """A figure of stacked parts of these heights in inches, below the notice, if any."""
+    notice = caveats.banner([item])
+    heights = [0.3, *heights] if notice else list(heights)
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    if demo:
-        parts.pop(0).text(0.5, 0.5, published.DEMO, ha="center", va="center", **NOTICE)
+    if notice:
+        parts.pop(0).text(0.5, 0.5, notice, ha="center", va="center", **NOTICE)
     return figure, parts
 
 
@@ -149,7 +159,7 @@ def save(figure: Figure, data: pd.DataFrame, output: Any) -> None:
     """Write output.csv, .pdf and .png, each whole or not at all, the same bytes every time."""
     write_text(output.csv, data.to_csv(index=False))
     dots = min(160, math.floor(MOST_PIXELS / figure.get_figwidth()))
-    with matplotlib.rc_context(STYLE):
+    with house_style():
         for kind in ("pdf", "png"):
             with atomic(getattr(output, kind)) as temporary:
                 figure.savefig(temporary, format=kind, dpi=dots, metadata=METADATA[kind])

@@ -11,7 +11,6 @@ from xkd.errors import Refused
 
 COLUMNS = ["paper", "table", "dataset", "teacher", "student", "model", "method"]
 COLUMNS += ["metric", "value", "std", "note"]
-DEMO = "demo: handwritten digits, not comparable with the paper"
 
 #: Names that mean the same, in the papers and perhaps in our labels.
 SYNONYMS = (
@@ -36,8 +35,8 @@ METRICS = {
 
 
 def comparable(item: Mapping[str, Any]) -> bool:
-    """Whether the item's numbers may stand beside the paper's: never at demo scale."""
-    return item["scale"] != "demo"
+    """Whether the item's numbers may stand beside the paper's: nothing differs but the seeds."""
+    return not item.get("differs")
 
 
 def load(
@@ -68,7 +67,7 @@ def load(
             raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise Refused(
-            f"{path} is missing; restore workflow/published from the repository"
+            f"{path} is missing; restore it from the paper's folder in the repository"
         ) from None
     if list(raw.columns) != COLUMNS:
         raise Refused(
@@ -106,7 +105,7 @@ def load(
 
 
 def beside(inputs: Any, item: Mapping[str, Any], table: str | None = None) -> pd.DataFrame | None:
-    """Printed numbers for a figure; None at demo scale, or where its rule names no such input."""
+    """Printed numbers for a figure; None if not comparable, or its rule names no such input."""
     path = inputs.get("published")
     if path is None or not comparable(item):
         return None

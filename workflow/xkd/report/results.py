@@ -31,12 +31,14 @@ def read_cells(
         files: `cell.json` of each cell.
         item: with `runs`, pairs of a cell and its seeds: other seeds that a cell may hold are left
             out; cells that are not listed, such as teachers, come whole. With `settings`, cell ->
-            what its manifest must say (`cards.expectation`).
+            what its manifest must say (`cards.expectation`). With `differs`, column `differs` says
+            whether the run's cell is among them.
     Raises: Refused when a manifest is missing, damaged, or lacks a field; when a cell was trained
         with other settings, or files behind its numbers are not those that training left.
     """
     seeds_of = {cell: set(seeds) for cell, seeds in (item or {}).get("runs", ())}
     asked: dict[str, Any] = (item or {}).get("settings", {})
+    differing = (item or {}).get("differs", {})
     rows = []
     for file in paths(files):
         content = read_json(file)
@@ -50,16 +52,19 @@ def read_cells(
             for seed, run in sorted(runs.items(), key=lambda one: int(one[0])):
                 if wanted is None or int(seed) in wanted:
                     kept = {"seed": int(seed), "fingerprint": run["fingerprint"]}
+                    kept["differs"] = name in differing
                     rows.append({**identity, **kept, **run["metrics"]})
         except (KeyError, AttributeError, TypeError, ValueError) as problem:
             raise _unreadable(file, problem) from None
-    empty = pd.DataFrame(columns=[*CELL, "parameters", "seed", "fingerprint"])
+    empty = pd.DataFrame(columns=[*CELL, "parameters", "seed", "fingerprint", "differs"])
     frame = pd.DataFrame(rows) if rows else empty
     # None and NaN both mean "no teacher"; one of them only, whatever pandas makes of a column
     return frame.assign(teacher=frame.teacher.astype(object).where(frame.teacher.notna(), None))
 
 
-def read_responses(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+def read_responses(
+    files: str | Path | Iterable[str | Path], item: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """One row per teacher, reinforcement and split.
 
     Columns dataset, network, method, teacher (None), seed, reinforcement (key), kind, gamma, split,
@@ -67,7 +72,9 @@ def read_responses(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
     Args:
         files: `responses.json` of each teacher.
+        item: with `differs`; see `read_cells`.
     """
+    differing = (item or {}).get("differs", {})
     rows = []
     for file in paths(files):
         content = read_json(file)
@@ -75,6 +82,7 @@ def read_responses(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
             run = Run.parse(content["teacher"])
             who = {"dataset": run.cell.dataset, "network": run.cell.network, "seed": run.seed}
             who |= {"method": run.cell.method, "teacher": None}
+            who["differs"] = str(run.cell) in differing
             for key, answer in content["reinforcements"].items():
                 what = {"reinforcement": key, "kind": answer["kind"], "gamma": answer["gamma"]}
                 for split in ("test", "train"):
@@ -123,7 +131,7 @@ def with_plain_teachers(runs: pd.DataFrame) -> pd.DataFrame:
 def search_notes(
     files: str | Path | Iterable[str | Path] | None, labels: Mapping[str, Mapping[str, str]]
 ) -> list[str]:
-    """What each search tried and chose, from `search.json`; no test image had a part in it (A3)."""
+    """What each search tried, scored and chose, from `search.json`; without any test image (A3)."""
     notes = []
     for file in paths(files):
         found = read_json(file)
@@ -131,10 +139,12 @@ def search_notes(
             cell = Cell.parse(found["cell"])
             method = labels["methods"].get(cell.method, cell.method)
             network = labels["networks"].get(cell.network, cell.network)
-            values = ", ".join(f"{score['value']:g}" for score in found["scores"])
+            values = ", ".join(
+                f"{score['value']:g} ({100 * score['top1']:.2f} %)" for score in found["scores"]
+            )
             notes.append(
                 f"Searched on held-out training images: {network}, {method}, {found['option']} = "
-                f"{found['winner']:g} of {{{values}}}."
+                f"{found['winner']:g}; accuracies there: {values}."
             )
     return notes
 

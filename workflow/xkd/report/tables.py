@@ -3,13 +3,13 @@
 An item of the config, `snakemake.params.item`, carries
 
     title:    text; optionally paper, number, caption
-    scale:    "demo" or "paper"
+    scale:    its name
     labels:   {"datasets": {...}, "networks": {...}, "methods": {...}}, ours -> printed
     note:     a sentence or a list of them, optional
     methods:  our methods in the order of the columns, optional (the house's order otherwise)
     claims:   what the paper says of their order, optional; see `claims`
     runs:     pairs of a cell and the seeds to use, optional
-    replaced: the paper's data sets and networks -> what stands for them at this scale, optional
+    differs:  cells that are not as the paper had them -> how, optional; see `caveats`
     left_out: labels of data sets that the config is to do without, optional
 """
 
@@ -23,12 +23,12 @@ import pandas as pd
 from xkd.errors import Refused
 from xkd.files import write_text
 from xkd.plan.runs import Cell
-from xkd.report import footnotes, looks, markup, published
+from xkd.report import caveats, footnotes, looks, render
 from xkd.report.compare import compare
 from xkd.report.layout import ALONE, Block, lay_out
 from xkd.report.results import CELL, code_notes, teachers_of, with_plain_teachers
 
-SEPARATE = "Published (other data, other networks)"
+SEPARATE = "Published, not comparable with ours"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """What `markup` turns into Markdown, LaTeX and HTML; `tidy` is the CSV."""
+    """What `render` turns into Markdown, LaTeX and HTML; `tidy` is the CSV."""
 
     title: str
     caption: str
@@ -107,7 +107,7 @@ def assemble(
 ) -> Table:
     """A table of these sections; the first is the one that methods are ranked by.
 
-    At demo scale no published number shares a block, let alone a cell, with ours.
+    A published number shares no block, let alone a cell, with ours where ours is not comparable.
     """
     labels = {**item["labels"], "methods": {ALONE: "Accuracy", **item["labels"]["methods"]}}
     sections = [section for section in sections if len(section.frame)]
@@ -116,28 +116,32 @@ def assemble(
     said = [*footnotes.sentences(item.get("note")), *footnotes.left_out(item)]
     said += [footnotes.SPREAD, *notes]
     frames = [section.frame for section in sections]
-    if published.comparable(item):
-        shown, separate = sections, []
-        said += footnotes.verdicts(frames, rows, labels)
-    else:
-        shown = [replace(section, frame=_only_ours(section.frame)) for section in sections]
-        separate = _only_published(sections)
-        said += footnotes.stand_ins(item)
+    wholly = _wholly_differs(frames, item)
+    shown = [replace(one, frame=_comparable(one.frame, wholly)) for one in sections]
+    separate = _only_published(sections, wholly, labels)
+    said += footnotes.verdicts([one.frame for one in shown], rows, labels) + caveats.sentences(item)
     blocks = [
-        lay_out(section.title, section.frame, section.columns, labels)
+        lay_out(section.title, section.frame, section.columns, labels, _own_method(item))
         for section in (*shown, *separate)
         if len(section.frame)
     ]
     # A list, since two sections may have the same title: the same images, another metric.
     tidy = pd.concat([section.frame.assign(section=section.title) for section in shown])
+    tidy = tidy.drop(columns="differs")
     return Table(
         title=heading(item),
         caption=item.get("caption", ""),
-        banner="" if published.comparable(item) else published.DEMO,
+        banner=caveats.banner([item]),
         blocks=tuple(blocks),
         notes=(*said, *footnotes.of_print(frames, labels)),
         tidy=tidy[["section", *tidy.columns.drop("section")]],
     )
+
+
+def _own_method(item: Mapping[str, Any]) -> str:
+    """The method that the paper claims to be the best, if it claims that."""
+    orders = [claim["best_first"][0] for claim in item.get("claims", ()) if "best_first" in claim]
+    return next((first for first in orders if isinstance(first, str)), "")
 
 
 def heading(item: Mapping[str, Any]) -> str:
@@ -149,22 +153,40 @@ def heading(item: Mapping[str, Any]) -> str:
 def save(table: Table, output: Any) -> None:
     """Write output.csv (tidy, fractions), .md, .html and .tex, each whole or not at all."""
     write_text(output.csv, table.tidy.to_csv(index=False))
-    write_text(output.md, markup.to_markdown(table))
-    write_text(output.html, markup.to_html(table))
+    write_text(output.md, render.to_markdown(table))
+    write_text(output.html, render.to_html(table))
     if hasattr(output, "tex"):
-        write_text(output.tex, markup.to_latex(table))
+        write_text(output.tex, render.to_latex(table))
 
 
-def _only_ours(frame: pd.DataFrame) -> pd.DataFrame:
+def _wholly_differs(frames: Sequence[pd.DataFrame], item: Mapping[str, Any]) -> bool:
+    """Whether nothing that was measured is as the paper had it, so that all print goes apart."""
+    measured = [flag for frame in frames for flag in frame.differs[frame.n > 0]]
+    return all(measured) if measured else caveats.differs(item)
+
+
+def _comparable(frame: pd.DataFrame, wholly: bool) -> pd.DataFrame:
+    """Without print where ours differs; without what print alone has, where all of ours does."""
     empty = dict.fromkeys(("published", "published_std", "difference", "tolerance"), np.nan)
-    return frame[frame.n > 0].assign(**empty, reproduced=None, printed="", note="")
+    ours = frame.assign(**empty, reproduced=None, printed="", note="")
+    if wholly:
+        return ours[ours.n > 0]
+    return frame.where(~frame.differs, ours)
 
 
-def _only_published(sections: Iterable[Section]) -> list[Section]:
-    """The printed numbers once (they are the same under last and best epoch), in blocks apart."""
+def _only_published(
+    sections: Iterable[Section], wholly: bool, labels: Mapping[str, Any]
+) -> list[Section]:
+    """The printed numbers that ours do not compare with, once, in blocks apart.
+
+    They are the same under last and best epoch, and under methods published as another.
+    """
     apart = []
     for section in sections:
-        frame = section.frame[section.frame.printed != ""]
+        frame = section.frame[(section.frame.printed != "") & (section.frame.differs | wholly)]
+        twins = labels.get("published_as", {})
+        shown = set(frame.method)
+        frame = frame[[twins.get(name) not in shown for name in frame.method]]
         frame = frame.assign(n=0, mean=np.nan, std=np.nan, difference=np.nan, reproduced=None)
         if len(frame) and not frame.metric.iloc[0].startswith("best_"):
             title = f"{SEPARATE}: {section.title}" if apart else SEPARATE

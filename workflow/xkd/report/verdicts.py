@@ -10,24 +10,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xkd.report import published
-from xkd.report.claims import PLACE, VERDICTS
+from xkd.report import caveats, claims, vocabulary
+from xkd.report.claims import PLACE
 from xkd.report.layout import MISSING, Block, Cell, Labels, Line, Row, label, seeds, signed
 from xkd.report.tables import Table
 
 TITLE = "Claims of the paper, differences in points of accuracy"
 RULE = (
     "Claims: differences in points of test accuracy, last epoch, paired by seed, positive where "
-    "as claimed; in brackets the 95 % interval of Student's t over seeds, not corrected for the "
-    "number of comparisons. A claim holds where all of it lies above 0, is contradicted where all "
-    "of it lies below, and undecided otherwise, or with one seed, or two that differ alike. "
-    "Means over rows take the seeds that all rows have, and leave out rows of a single seed where "
-    "others have more; verdicts are counted on them."
+    "as claimed; in brackets the 95 % interval of Student's t over seeds (Welch's where seeds do "
+    "not pair), not corrected for the number of comparisons; p after Holm's correction over the "
+    "comparisons of the item. Means over rows take the seeds that all rows have, and leave out "
+    "rows of a single seed where others have more; verdicts are counted on them, and a comparison "
+    "of the same cells once."
 )
-STAND_INS = (
-    "Verdicts at demo scale are about the stand-ins that were measured; they say nothing about the "
-    "paper."
+PRINTED = (
+    "In brackets beside a published difference: the 95 % interval that the printed deviations and "
+    "trials support (Welch)."
 )
+STAND_INS = "Verdicts here are about what was measured; they say nothing about the paper."
 
 
 def block(title: str, frame: pd.DataFrame, labels: Labels) -> Block:
@@ -49,28 +50,67 @@ def block(title: str, frame: pd.DataFrame, labels: Labels) -> Block:
 
 
 def _rows(records: list[dict[str, Any] | None]) -> Iterator[Line]:
-    counts = [record["n"] for record in records if record and record["n"]]
+    present = [record for record in records if record is not None]
+    counts = [record["n"] for record in present if record["n"]]
     ours = tuple(Cell(_ours(record, max(counts, default=0))) for record in records)
-    yield Line(f"ours ({seeds(counts)})" if counts else "ours", ours)
-    paper = [np.nan if record is None else record["published"] for record in records]
-    if not all(map(np.isnan, paper)):
-        yield Line("published", tuple(Cell(_points(number)) for number in paper))
-    words = (MISSING if record is None else record["verdict"] for record in records)
-    yield Line("verdict", tuple(map(Cell, words)))
+    of = {record["counts"] for record in present} - {"seeds"}
+    counted = f"{seeds(counts)}{''.join(f' {name}' for name in of)}" if counts else ""
+    yield Line(f"ours ({counted})" if counts else "ours", ours)
+    if any(not np.isnan(record["published"]) for record in present):
+        paper = (MISSING if record is None else _paper(record) for record in records)
+        yield Line("published", tuple(map(Cell, paper)))
+    if any(not np.isnan(record["holm"]) for record in present):
+        tests = (MISSING if record is None else p_value(record["holm"]) for record in records)
+        yield Line("p (Holm)", tuple(map(Cell, tests)))
+    words = (
+        Cell() if record is None else Cell(words_of(record), record["verdict"], alone=True)
+        for record in records
+    )
+    yield Line("verdict", tuple(words))
+
+
+def words_of(record: Mapping[str, Any]) -> str:
+    """`? undecided; 12 seeds would decide`, `≠ holds here, not comparable`."""
+    verdict, found = record["verdict"], record["found"]
+    text = f"{vocabulary.WORDS[verdict].symbol} {vocabulary.outcome(verdict, found)}"
+    if verdict.endswith("published") and found == "holds":
+        text += f"; {found} here"
+    if found == "undecided" and not np.isnan(needed := record["needed"]):
+        text += f"; {needed_seeds(needed)}"
+    return text
+
+
+def needed_seeds(needed: float) -> str:
+    if np.isinf(needed):
+        return "more than 1,000 seeds would decide"
+    return f"{needed:.0f} seeds would decide"
+
+
+def p_value(p: float) -> str:
+    return MISSING if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _ours(record: dict[str, Any] | None, full: int) -> str:
     """`+0.95 [+0.62, +1.28]`, and the number of seeds where it is smaller than elsewhere."""
-    if record is None or not record["n"]:
+    if record is None or np.isnan(record["difference"]):
         return MISSING
-    text = _points(record["difference"])
-    if not np.isnan(record["low"]):
-        text += f" [{_points(record['low'])}, {_points(record['high'])}]"
-    return text + (f" (n = {record['n']})" if record["n"] < full else "")
+    text = interval(record, "difference", "low", "high")
+    text += "" if record["paired"] else ", unpaired"
+    return text + (f" (n = {record['n']})" if 0 < record["n"] < full else "")
 
 
-def _points(fraction: float) -> str:
-    return MISSING if np.isnan(fraction) else signed(100 * fraction, 2)
+def _paper(record: Mapping[str, Any]) -> str:
+    return interval(record, "published", "published_low", "published_high")
+
+
+def interval(record: Mapping[str, Any], value: str, low: str, high: str) -> str:
+    shown = [shown_in(record["unit"], record[name]) for name in (value, low, high)]
+    return shown[0] if np.isnan(record[low]) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def shown_in(unit: str, number: float) -> str:
+    """A difference with its sign: percentage points with two decimals, as everything else."""
+    return MISSING if np.isnan(number) else signed(number * (100 if unit == "points" else 1), 2)
 
 
 def _place(place: tuple[str, str, str], rows: pd.DataFrame, labels: Labels) -> str:
@@ -85,26 +125,40 @@ def _place(place: tuple[str, str, str], rows: pd.DataFrame, labels: Labels) -> s
 
 
 def counted(frame: pd.DataFrame) -> pd.DataFrame:
-    """How many comparisons of each claim, over all rows, came to which verdict."""
-    whole = frame.groupby(["claim", "better", "than"], sort=False).tail(1)
-    counts = pd.crosstab([whole.claim, whole.says], whole.verdict)
-    return counts.reindex(columns=list(VERDICTS), fill_value=0)
+    """How many comparisons of each claim, over all rows, had which outcome."""
+    whole = claims.conclusions(frame)
+    outcomes = list(map(vocabulary.outcome, whole.verdict, whole.found))
+    counts = pd.crosstab([whole.claim, whole.says], pd.Series(outcomes, whole.index, str))
+    return counts.reindex(columns=list(vocabulary.OUTCOMES), fill_value=0)
 
 
 def notes(frame: pd.DataFrame, item: Mapping[str, Any]) -> list[str]:
-    """What was claimed and what became of it, in sentences; then the rule."""
+    """What was claimed and what became of it, in sentences; then the rule, and the words used."""
     told = []
     for (number, says), counts in counted(frame).iterrows():
         parts = [f"{name} in {count}" for name, count in counts.items() if count]
         outcome = f"{', '.join(parts)} of {counts.sum()} comparisons"
         outcome = outcome if counts.sum() > 1 else counts.idxmax()
         told.append(f"Claim {number}: {says}: {outcome}.")
-    return [*told, RULE, *([] if published.comparable(item) else [STAND_INS])]
+    return [*told, *_rules([frame], caveats.differs(item))]
+
+
+def _rules(frames: Sequence[pd.DataFrame], differs: bool) -> list[str]:
+    """How verdicts were reached, and the words that these frames use."""
+    used = {word for frame in frames for word in (*frame.verdict, *frame.found)}
+    printed = any(frame.published_low.notna().any() for frame in frames)
+    return [
+        RULE,
+        *([PRINTED] if printed else []),
+        *vocabulary.legend(used),
+        *([STAND_INS] if differs else []),
+    ]
 
 
 def add(table: Table, frame: pd.DataFrame, item: Mapping[str, Any]) -> Table:
     """The table of an item with a block of its claims, and what became of them in its notes."""
-    blocks = [block(TITLE, frame, item["labels"])] if (frame.network != "").any() else []
+    measured = frame[frame.verdict != "not measured"]
+    blocks = [block(TITLE, frame, item["labels"])] if len(measured) else []
     return replace(
         table, blocks=(*table.blocks, *blocks), notes=(*notes(frame, item), *table.notes)
     )
@@ -116,22 +170,25 @@ def page(paper: str, items: Sequence[Mapping[str, Any]], frames: Sequence[pd.Dat
     Args:
         items: as `tables` describes them; frames: the claims of each.
     """
-    demo = not published.comparable(items[0])
+    counts = [counted(frame) for frame in claims.once(list(frames))]
+    words = [word for word in vocabulary.OUTCOMES if any(count[word].any() for count in counts)]
     lines = [
         Row(
             (item["number"], str(number)),
-            (Line(says, tuple(Cell(str(count) if count else MISSING) for count in counts)),),
+            (Line(says, tuple(Cell(str(one) if one else MISSING) for one in row)),),
         )
-        for item, frame in zip(items, frames, strict=True)
-        for (number, says), counts in counted(frame).iterrows()
+        for item, count in zip(items, counts, strict=True)
+        for (number, says), row in count[words].iterrows()
     ]
     blocks = [
-        Block("Comparisons by verdict, over all rows", ("Item", "Claim"), VERDICTS, tuple(lines))
+        Block(
+            "Comparisons by verdict, over all rows", ("Item", "Claim"), tuple(words), tuple(lines)
+        )
     ]
     blocks += [
         block(f"{item['number']}: {item['title']}", frame, item["labels"])
         for item, frame in zip(items, frames, strict=True)
-        if (frame.network != "").any()
+        if (frame.verdict != "not measured").any()
     ]
     tidy = [
         frame.assign(item=item["name"]).set_index("item").reset_index()
@@ -140,8 +197,8 @@ def page(paper: str, items: Sequence[Mapping[str, Any]], frames: Sequence[pd.Dat
     return Table(
         title=f"{paper}: what the paper claims, and whether it holds here",
         caption="",
-        banner=published.DEMO if demo else "",
+        banner=caveats.banner(items),
         blocks=tuple(blocks),
-        notes=(RULE, *([STAND_INS] if demo else [])),
+        notes=tuple(_rules(frames, any(map(caveats.differs, items)))),
         tidy=pd.concat(tidy, ignore_index=True),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.plan.grid import Plan
-from xkd.verbs import compute, look
+from xkd.verbs import compute, look, read
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Verb:
         subject: name of its argument and, behind a colon, what that is; None where it takes none.
         threads: whether `--threads` limits the cores that it uses.
         device: whether it computes on a device, which `--device` names.
+        located: whether its argument may be a path, which tells the scale.
         options: further options with their settings for `ArgumentParser.add_argument`.
     """
 
@@ -26,6 +27,7 @@ class Verb:
     subject: str | None = None
     threads: bool = False
     device: bool = False
+    located: bool = False
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -39,6 +41,7 @@ class Verb:
 
 CELL = "CELL: dataset/network/method[/from-teacher]"
 RUN = "RUN: a cell, then /seed<number>"
+JSON = {"action": "store_true", "help": "as JSON"}
 TABLE = {"--table": {"type": Path, "help": "what tabulate_teacher wrote"}}
 
 #: In the order in which they are needed.
@@ -76,4 +79,31 @@ VERBS = (
     Verb(look.check),
     Verb(look.status),
     Verb(look.where),
+    Verb(
+        read.inspect,
+        "PATH|CELL|ITEM: a file under results/, a cell, a run, a table or a figure",
+        located=True,
+        options={
+            "--png": {"type": Path, "metavar": "FILE", "help": "draw its images into a file"},
+            "--json": JSON,
+        },
+    ),
+    Verb(
+        read.compare,
+        "A: a run or a cell, or its path",
+        located=True,
+        options={"other": {"metavar": "B", "help": "likewise"}, "--json": JSON},
+    ),
+    Verb(
+        read.trace,
+        "ITEM|KEY: a table or figure; or a key of the config, such as recipes.r_or.lr",
+        options={
+            "words": {
+                "nargs": "*",
+                "metavar": "ROW COLUMN",
+                "help": "names or printed labels of a row and a column, in any order",
+            },
+            "--json": JSON,
+        },
+    ),
 )

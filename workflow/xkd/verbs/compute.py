@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from xkd.errors import Refused
+from xkd.plan.declarations import declaration
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell, Run
 from xkd.plan.settings import CellSettings, Reinforcement
@@ -33,11 +34,13 @@ def train(plan: Plan, asked: argparse.Namespace) -> int:
 def import_weights(plan: Plan, asked: argparse.Namespace) -> None:
     """weights that were trained elsewhere: a cell of their own, put to the test on arrival"""
     from xkd.engine.import_weights import import_weights
-    from xkd.plan.jobs import code_of_import, weights_file
+    from xkd.plan.jobs import code_of_import, modules_of, weights_file
+    from xkd.records import code
 
     settings, layout = plan.settings(Cell.parse(asked.subject)), plan.layout(asked.results)
     if settings.weights is None:
         raise Refused(f"{settings.cell} is trained, not imported; run `xkd train {settings.cell}`")
+    code.keep(layout, *modules_of(settings))
     import_weights(
         settings,
         data=layout.data(settings.dataset.name),
@@ -67,13 +70,15 @@ def search(plan: Plan, asked: argparse.Namespace) -> int:
 def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int:
     from xkd.engine.cell import train_cell
     from xkd.engine.options import EngineOptions
-    from xkd.plan.jobs import code_of_training
+    from xkd.plan.jobs import code_of_training, modules_of
+    from xkd.records import code
 
     if settings.weights:
         raise Refused(
             f"{settings.cell} comes from a file; run `xkd import_weights {settings.cell}`"
         )
     layout = plan.layout(asked.results)
+    code.keep(layout, *modules_of(settings))
     if settings.teacher:
         for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
             _trained(settings.teacher.cell.run(seed), plan, asked)
@@ -124,15 +129,22 @@ def analyse(plan: Plan, asked: argparse.Namespace) -> None:
     from xkd.analyses.base import Request, carry_out
 
     run = Run.parse(asked.run)
+    options = plan.analysis(asked.subject, run.cell)
+    reads = declaration("analyses", asked.subject)["READS"]
     carry_out(
         Request(
             asked.subject,
             run,
             _trained(run, plan, asked),
             plan.layout(asked.results),
-            plan.analysis(asked.subject, run.cell),
+            options,
             asked.threads,
             asked.device,
+            {
+                name: plan.analysis(name, run.cell)
+                for name in reads
+                if name not in ("data", "weights")
+            },
         )
     )
 

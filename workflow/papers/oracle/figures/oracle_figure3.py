@@ -1,7 +1,8 @@
 """Oracle, Figure 3: t-SNE of a teacher's logits, coloured by superclass, one panel per γ.
 
 Protocol: logits (not softmax) scaled to [0, 1] at once, t-SNE with perplexity 30 and PCA
-initialisation, each axis scaled to [0, 1]; un-augmented images. Twenty colours cannot be told apart
+initialisation, each axis scaled to [0, 1]; un-augmented images, of training unless the legend names
+others, equally many of each class. Twenty colours cannot be told apart
 by everyone, so each superclass also has a number, at the densest spot of its points.
 """
 
@@ -78,7 +79,10 @@ def draw(embeddings: Embeddings, item: dict) -> Figure:
         Line2D([], [], color=color, marker=marker, ls="", label=f"{k + 1} {name}")
         for k, (name, (marker, color)) in enumerate(zip(names, LOOKS, strict=False))
     ]
-    figure.legend(handles=entries, loc="outside lower center", ncols=4, fontsize=6.5,
+    images = {"train": "training", "test": "test"}[embeddings.split]
+    title = f"{len(embeddings.labels):,} {images} images, without augmentation"
+    figure.legend(handles=entries, loc="outside lower center", ncols=4, fontsize=6.5, title=title,
+                  title_fontsize=6.5,
                   columnspacing=1, handletextpad=0.1)  # fmt: skip
     return figure
 

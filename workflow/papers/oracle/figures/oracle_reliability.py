@@ -5,7 +5,8 @@
 Protocol: un-augmented test images, softmax at T = 1, not calibrated, 20 equal-width bins (left,
 right]. Bars reach the accuracy of a bin, hatching the gap to its mean confidence; below, the share
 of images per bin. x* is computed from the true labels, so its diagram is no property of a
-deployable classifier (A47).
+deployable classifier (A47). Beside ours stands, where there is one, the value that the authors'
+notebook prints; it calls it calibrated, but the fit that it makes leaves the temperature at 1.
 """
 
 import itertools
@@ -17,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from xkd.report import drawing, plots, reinforced, results
+from xkd.report import drawing, plots, published, reinforced, results
 from xkd.report.layout import label
 from xkd.report.looks import BLUE, GREY, VERMILLION
 
@@ -36,23 +37,39 @@ def chosen(responses: pd.DataFrame, item: dict) -> pd.DataFrame:
     return test[test.reinforcement.isin(keys)]
 
 
-def measured(responses: pd.DataFrame, item: dict) -> pd.DataFrame:
-    """One row per network, reinforcement and bin: left, right, confidence, accuracy, count."""
-    tables = []
+def recorded(printed: pd.DataFrame | None) -> dict[tuple[str, str, str], float]:
+    """The notebook's calibration errors: data set, network and reinforcement -> ECE."""
+    if printed is None:
+        return {}
+    found = {}
+    for row in printed[printed.metric.str.startswith("ece")].itertuples():
+        gamma = row.method.partition("gamma=")[2] or "0"
+        found[row.dataset, row.network, f"gradient-{gamma}"] = row.value
+    return found
+
+
+def measured(
+    responses: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One row per network, reinforcement and bin: left, right, confidence, accuracy, count; the
+    ECE of all bins, ours and as printed.
+    """
+    tables, theirs = [], recorded(printed)
     for row in chosen(responses, item).itertuples():
         bins = row.reliability
         table = pd.DataFrame({name: bins[name] for name in ("confidence", "accuracy", "count")})
         table.insert(0, "right", bins["edges"][1:])
         table.insert(0, "left", bins["edges"][:-1])
         who = {"dataset": row.dataset, "network": row.network, "reinforcement": row.reinforcement}
-        tables.append(table.assign(**who, ece=row.ece))
+        known = theirs.get((row.dataset, row.network, row.reinforcement))
+        tables.append(table.assign(**who, ece=row.ece, published_ece=known))
     return pd.concat(tables, ignore_index=True)
 
 
 @plots.styled
-def draw(responses: pd.DataFrame, item: dict) -> Figure:
+def draw(responses: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) -> Figure:
     """One diagram per data set, reinforcement and network, in this order; up to four in a line."""
-    shown = chosen(responses, item)
+    shown, theirs = chosen(responses, item), recorded(printed)
     datasets, keys, networks = (
         list(dict.fromkeys(shown[name])) for name in ("dataset", "reinforcement", "network")
     )
@@ -69,7 +86,7 @@ def draw(responses: pd.DataFrame, item: dict) -> Figure:
     for place, row in enumerate(found):
         line, column = divmod(place, columns)
         upper, lower = grid[2 * line : 2 * line + 2, column]
-        _diagram(upper, lower, row)
+        _diagram(upper, lower, row, theirs.get((row.dataset, row.network, row.reinforcement)))
         upper.set_title(_title(row, item, len(datasets) > 1), fontsize=7)
         upper.set_ylabel("Accuracy (%)" if column == 0 else "")
         lower.set_ylabel("Images (%)" if column == 0 else "", fontsize=6.5)
@@ -88,7 +105,7 @@ def _title(row: Any, item: dict, with_dataset: bool) -> str:
     return f"{dataset}{network}\n{reinforced.name(row.kind, row.gamma)}"
 
 
-def _diagram(upper: Axes, lower: Axes, row: Any) -> None:
+def _diagram(upper: Axes, lower: Axes, row: Any, theirs: float | None) -> None:
     upper.set_axis_on()
     lower.set_axis_on()
     bins = row.reliability
@@ -104,7 +121,8 @@ def _diagram(upper: Axes, lower: Axes, row: Any) -> None:
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=0.9)
     share = np.array(bins["count"])[full] / sum(bins["count"])
     lower.bar(left, share, color=GREY, edgecolor="black", **box)
-    note = f"ECE {row.ece:.4f}\naccuracy {100 * row.top1:.1f} %"
+    beside = "" if theirs is None else f" (published {theirs:.4f})"
+    note = f"ECE {row.ece:.4f}{beside}\naccuracy {100 * row.top1:.1f} %"
     paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
     upper.text(0.04, 0.96, note, transform=upper.transAxes, va="top", fontsize=6.5, bbox=paper)
     upper.set(xlim=(0, 1), xticks=[0, 0.5, 1], ylim=(0, 1), yticks=[0, 0.5, 1])
@@ -118,4 +136,6 @@ if __name__ == "__main__":
     with drawing.job(snakemake):
         item = snakemake.params.item
         responses = results.read_responses(snakemake.input.responses)
-        plots.save(draw(responses, item), measured(responses, item), snakemake.output)
+        printed = published.beside(snakemake.input, item, "ECE notebook")
+        figure, numbers = draw(responses, item, printed), measured(responses, item, printed)
+        plots.save(figure, numbers, snakemake.output)

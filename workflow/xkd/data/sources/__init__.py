@@ -35,6 +35,8 @@ class Raw(NamedTuple):
     provenance:   source file, relative to the data root -> `md5:...` or `sha256:...`
     notes:        what a reader of results should know: `subset`, `grey_images`, ...
     train_files:  training pictures that stay in their files, relative to the data root
+    test_boxes:   where the object of each test image is, [N, 4]: first and, exclusive, last row and
+                  column as top, left, bottom, right; None where that is not known
     """
 
     train_images: np.ndarray
@@ -48,6 +50,7 @@ class Raw(NamedTuple):
     coarse_names: tuple[str, ...] | None = None
     notes: Mapping[str, Any] = MappingProxyType({})
     train_files: tuple[str, ...] = ()
+    test_boxes: np.ndarray | None = None
 
 
 def known() -> list[str]:

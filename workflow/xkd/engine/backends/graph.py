@@ -173,7 +173,8 @@ class SeedGraphs:
     def _steps(order: EpochOrder) -> Tensor:
         """Images and views of every step, [steps, 2, batch], so that one launch finds both.
 
-        What the last step lacks is filled with zeros and not looked at.
+        What the last step lacks is filled with zeros and not looked at; images that no step takes
+        are cut off.
         """
         both = torch.stack([order.index, order.view])
         missing = len(order) * order.batch - both.shape[1]
