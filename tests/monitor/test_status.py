@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from xkd.files import write_json
 from xkd.monitor import traces
 from xkd.monitor.status import expected, status
 from xkd.plan import config
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell, Layout, Run
 from xkd.records.checkpoint import Checkpoints
-from xkd.records.lock import STALE, locked
+from xkd.records.lock import STALE, _place, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = Cell("digits", "mlp1024", "ce")
@@ -63,7 +63,7 @@ def row(lines: list[str], rule: str) -> dict[str, int]:
 
 def finish(layout: Layout, cell: Cell, seeds: tuple[int, ...]) -> None:
     layout.cell(cell).mkdir(parents=True, exist_ok=True)
-    layout.manifest(cell).write_text(json.dumps({"runs": {str(seed): {} for seed in seeds}}))
+    write_json(layout.manifest(cell), {"runs": {str(seed): {} for seed in seeds}})
 
 
 def write_log(text: str, rule: str = "train", subject: object = CELL) -> None:
@@ -133,7 +133,7 @@ def test_the_lock_of_a_dead_process_is_nobody(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     lock = tmp_path / "lock"
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": ended.pid}))
+    lock.write_text(json.dumps({**_place(), "pid": ended.pid}))
     assert traces.holder(lock) is None
 
 

@@ -64,6 +64,8 @@ def train_cell(
         runtime = Runtime.of(options)
         known = settings, data, layout, code, options.arithmetic, team.size
         fingerprints, missing = team.broadcast(_left_to_do(*known) if team.is_leader else ({}, []))
+        if team.is_leader:
+            outputs.sweep(layout, cell)
         if kept := len(settings.seeds) - len(missing):
             progress.say(f"{kept} of {len(settings.seeds)} seeds are complete and stay as they are")
         if missing:
