@@ -83,7 +83,7 @@ def test_missing_and_malformed_manifests_are_refused(tmp_path):
     with pytest.raises(Refused, match="is missing"):
         results.read_cells([tmp_path / "cell.json"])
     write_json(tmp_path / "cell.json", {"dataset": "cifar10", "runs": {"0": {}}})
-    with pytest.raises(Refused, match=r"not in the expected form .*fingerprint"):
+    with pytest.raises(Refused, match=r"cell\.json is damaged .*fingerprint"):
         results.read_cells([tmp_path / "cell.json"])
 
 

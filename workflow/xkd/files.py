@@ -150,6 +150,8 @@ def reason(problem: BaseException) -> str:
     if isinstance(problem, MemoryError):
         return "it asks for more memory than there is"
     text = " ".join(str(problem).split())[:200]
+    if "weights_only" in text:  # torch's tip to run whatever code a file holds is not passed on
+        return "it holds something else than tensors and plain values"
     if isinstance(problem, KeyError):
         return f"{text} is missing in it"
     return text or type(problem).__name__

@@ -42,7 +42,7 @@ def read_cells(
     rows = []
     for file in paths(files):
         content = read_json(file)
-        try:
+        with reading(file):
             identity = {name: content.get(name) for name in (*CELL, "parameters")}
             runs: dict[str, Any] = content["runs"]
             name = str(Cell(*(content.get(name) for name in CELL)))
@@ -54,8 +54,6 @@ def read_cells(
                     kept = {"seed": int(seed), "fingerprint": run["fingerprint"]}
                     kept["differs"] = name in differing
                     rows.append({**identity, **kept, **run["metrics"]})
-        except (KeyError, AttributeError, TypeError, ValueError) as problem:
-            raise _unreadable(file, problem) from None
     empty = pd.DataFrame(columns=[*CELL, "parameters", "seed", "fingerprint", "differs"])
     frame = pd.DataFrame(rows) if rows else empty
     # None and NaN both mean "no teacher"; one of them only, whatever pandas makes of a column
@@ -78,7 +76,7 @@ def read_responses(
     rows = []
     for file in paths(files):
         content = read_json(file)
-        try:
+        with reading(file):
             run = Run.parse(content["teacher"])
             who = {"dataset": run.cell.dataset, "network": run.cell.network, "seed": run.seed}
             who |= {"method": run.cell.method, "teacher": None}
@@ -88,8 +86,6 @@ def read_responses(
                 for split in ("test", "train"):
                     if split in answer:
                         rows.append({**who, **what, "split": split, **answer[split]})
-        except (KeyError, AttributeError, TypeError) as problem:
-            raise _unreadable(file, problem) from None
     return pd.DataFrame(rows)
 
 
@@ -179,9 +175,3 @@ def code_notes(runs: pd.DataFrame) -> list[str]:
         for versions, names in mixed.items()
     ]
 
-
-def _unreadable(file: Path, problem: Exception) -> Refused:
-    return Refused(
-        f"{file} is not in the expected form ({type(problem).__name__}: {problem}); "
-        "delete it and run the same command again"
-    )

@@ -163,7 +163,7 @@ def unpack_archive(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as opened:
                 opened.extractall(folder, filter="data")
-    except (OSError, EOFError, zlib.error, BadZipFile, tarfile.TarError) as problem:
+    except Exception as problem:  # archives fail in every way there is
         raise Refused(
             f"cannot unpack {archive}: {_one_line(problem)}; fetch it again, or look at what it is"
         ) from None
