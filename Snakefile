@@ -3,7 +3,10 @@
 What to run: config.yaml and workflow/papers/. How to run it: profiles/.
 """
 
+import os
 import sys
+
+from snakemake.settings.enums import Quietness
 
 sys.path.insert(0, f"{workflow.basedir}/workflow")
 
@@ -17,6 +20,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 
 
 rule all:
@@ -26,9 +30,18 @@ rule all:
         [outputs_of(paper) for paper in CONFIG["papers"]],
 
 
+onstart:
+    REPORTER.begin(Work.of(workflow.dag.needrun_jobs()))
+    if Quietness.RULES in workflow.output_settings.quiet:
+        REPORTER.replace(logger)
+
+
 onsuccess:
-    shell("python -m xkd where")
+    REPORTER.end()
+    if "MAKELEVEL" not in os.environ:  # `make` says it, after the report
+        shell("python -m xkd where")
 
 
 onerror:
+    REPORTER.end()
     print("\n".join(FAILURES.summary(sys.argv)), file=sys.stderr)

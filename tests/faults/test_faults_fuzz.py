@@ -88,7 +88,7 @@ def responses(path: Path) -> None:
 
 def analysis(path: Path) -> None:
     about = {"analysis": "clusters", "run": "stripes/resnet8/ce/seed0"}
-    write_json(path, {**about, "options": {"points": 9}, "digests": {}})
+    write_json(path, {**about, "options": {"points": 9}, "digests": {}, "made_of": {}})
 
 
 def run_card(path: Path) -> None:

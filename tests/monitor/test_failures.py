@@ -34,7 +34,7 @@ def test_the_reason_is_the_jobs_last_words_and_the_command_can_be_typed(heard):
     fail(logger)
     assert listener.summary(["/a/bin/snakemake", "--config", "seeds=[0, 1]"]) == [
         "",
-        "1 job failed; all that did not need them is kept:",
+        "1 job failed; everything that did not need them is kept:",
         f"  train digits/resnet8/ce: seed 3: the loss became nan at epoch 2  [{LOG}]",
         "to continue: /a/bin/snakemake --config 'seeds=[0, 1]'",
     ]

@@ -12,12 +12,14 @@ import torch
 
 from xkd.files import write_json
 from xkd.monitor import traces
+from xkd.monitor.pipeline import Writer
 from xkd.monitor.status import expected, status
 from xkd.plan import config
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell, Layout, Run
+from xkd.records import lock
 from xkd.records.checkpoint import Checkpoints
-from xkd.records.lock import STALE, _place, locked
+from xkd.records.lock import STALE, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = Cell("digits", "mlp1024", "ce")
@@ -105,36 +107,80 @@ def test_a_traceback_tells_its_last_line(plan, layout):
     assert "KeyError: 3" in status(plan, layout)[-1]
 
 
+def write_progress(layout: Layout, cell: Cell, **changed: object) -> None:
+    """The file that a job leaves beside its lock: seed 0 is done, seed 1 has 6 epochs to go."""
+    content = {
+        "seeds": [0, 1],
+        "of": 2,
+        "epochs": {"0": [8, 8], "1": [2.25, 8]},
+        "scores": {},
+        "left": 12.0,
+        "at": time.time(),
+    }
+    path = layout.progress(cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**content, **changed}))
+
+
 def test_a_job_that_trains_tells_who_and_how_far_it_is(plan, layout):
-    write_log(
-        f"{CELL}: 0 of 2 seeds are complete and stay as they are\n"
-        f"{CELL}: training seeds 0, 1 by loop (one thread)\n"
-        f"{CELL}: seed 0  epoch 8/8  loss 0.1  train 0.9  test 0.9  640 images/s, 0 s left\n"
-        f"{CELL}: seed 1  epoch 2/8  loss 0.4  train 0.8  test 0.8  640 images/s, 12 s left\n"
-    )
-    with locked(layout.cell(CELL) / ".resume" / "lock", "cell"):
+    write_progress(layout, CELL)
+    with locked(layout.lock(CELL), "cell"):
         lines = status(plan, layout)
     assert row(lines, "train") == {"running": 1, "waiting": 2}
-    assert f"1 of 2 seeds done, seed 1 epoch 2/8, 12 s left, process {os.getpid()}" in lines[-1]
+    assert f"1 of 2 seeds done, seed 1 epoch 2.25/8, 12 s left, process {os.getpid()}" in lines[-1]
 
 
-def test_time_left_counts_seeds_that_have_not_begun_and_those_trained_at_once(tmp_path):
-    log = tmp_path / "log"
-    one = "c: seed 0  epoch 2/8  loss 1  train 0  test 0  64 images/s, 1.0 h left\n"
-    log.write_text("c: training seeds 0, 1, 2 by loop (one thread)\n" + one)
-    assert traces.progress(log).left() == pytest.approx(3600 + 2 * 8 * 600)
-    log.write_text(
-        "c: training seeds 0, 1 by procs (2 threads)\n" + one + one.replace("d 0", "d 1")
-    )
-    assert traces.progress(log).left() == pytest.approx(3600)
+def test_time_left_goes_on_while_nothing_is_written(layout):
+    write_progress(layout, CELL, left=600.0, at=time.time() - 100)
+    assert traces.progress(layout.progress(CELL)).left == pytest.approx(500, abs=5)
+    write_progress(layout, CELL, left=60.0, at=time.time() - 100)
+    assert traces.progress(layout.progress(CELL)).left == 0
 
 
-def test_the_lock_of_a_dead_process_is_nobody(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    lock = tmp_path / "lock"
-    lock.write_text(json.dumps({**_place(), "pid": ended.pid}))
-    assert traces.holder(lock) is None
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"epochs": 3}',
+        '{"seeds": [0], "of": 1, "epochs": {"a": [1, 2]}}',
+        "[" * 9999,
+    ],
+)
+def test_a_damaged_progress_file_tells_nothing_and_stops_nothing(plan, layout, content):
+    write_progress(layout, CELL)
+    layout.progress(CELL).write_text(content)
+    assert traces.progress(layout.progress(CELL)) is None
+    with locked(layout.lock(CELL), "cell"):
+        assert row(status(plan, layout), "train") == {"running": 1, "waiting": 2}
+
+
+def test_a_progress_file_of_a_dead_job_is_not_running(plan, layout):
+    write_progress(layout, CELL)
+    assert row(status(plan, layout), "train") == {"waiting": 3}
+
+
+def test_whether_a_lock_counts_is_judged_as_by_those_who_take_it(tmp_path, monkeypatch):
+    """One judgement: a process number that is used again does not keep a dead lock alive."""
+    path = tmp_path / "lock"
+    with locked(path, "cell"):
+        assert traces.holder(path)["pid"] == os.getpid()
+        content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "started": "another time"}))
+    assert traces.holder(path) is None
+    monkeypatch.setattr(lock, "alive", lambda holder, age: "judged elsewhere")
+    assert traces.holder(path)["pid"] == os.getpid()
+
+
+def test_the_lock_of_a_dead_process_is_void(tmp_path):
+    path = tmp_path / "lock"
+    code = "import os; from xkd.records.lock import Lock; from pathlib import Path; "
+    code += f"Lock(Path({str(path)!r}), 'cell').acquire(); os._exit(0)"
+    environment = {"PYTHONPATH": str(ROOT / "workflow")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert path.exists()
+    assert traces.holder(path) is None
 
 
 def test_a_lock_of_another_machine_counts_while_it_gives_signs_of_life(tmp_path):
@@ -168,6 +214,26 @@ def test_a_checkpoint_is_read_without_making_any_object_of_it(tmp_path):
 def test_a_damaged_checkpoint_tells_nothing(tmp_path, content):
     (tmp_path / "seed0.pt").write_bytes(content)
     assert traces.checkpoint_epoch(tmp_path / "seed0.pt") is None
+
+
+def test_jobs_that_snakemake_has_started_are_running_whatever_their_rule(plan, layout):
+    writer = Writer(layout)
+    writer.begin()
+    writer.write(3, 9, [("explanations", "digits/mlp1024/le_grad/seed0"), ("le_table3", "")], 60.0)
+    lines = status(plan, layout)
+    assert row(lines, "explanations") == {"running": 1}
+    assert row(lines, "tables") == {"running": 1, "waiting": 1}
+    assert f"Snakemake (process {os.getpid()} on " in lines[0]
+    assert "has done 3 of its 9, about 60 s left" in lines[0]
+    writer.end()
+    assert "running" not in lines[1].split() or "Snakemake" not in status(plan, layout)[0]
+
+
+def test_the_items_that_need_least_come_next(plan, layout):
+    finish(layout, CELL, (0, 1))
+    finish(layout, Cell("digits", "mlp1024", "label_smoothing"), (0, 1))
+    told = next(line for line in status(plan, layout) if line.startswith("next: "))
+    assert told.startswith("next: le_table3 (1 job before it)")  # the search
 
 
 def test_jobs_in_the_queue_of_slurm_are_recognised_by_folder_and_comment(plan, layout, tmp_path):

@@ -125,8 +125,9 @@ class Project:
     def status(self, cluster: "Cluster") -> list[str]:
         """The lines of `xkd status`."""
         code = (
-            "from pathlib import Path; from xkd import config, plan, status;"
-            "asked = plan.Plan(config.load(Path('config.yaml')));"
+            "from pathlib import Path; from xkd.monitor import status;"
+            "from xkd.plan import config, grid;"
+            "asked = grid.Plan(config.load(Path('config.yaml')));"
             "print(*status.status(asked, asked.layout()), sep='\\n')"
         )
         environment = {**cluster.environment, "PYTHONPATH": "workflow"}
@@ -179,7 +180,7 @@ def make_small(folder: Path) -> None:
         "responses": {"gradient": [0, 0.2, 0.5]},
         "clusters": {"points": 100, "embedding_seeds": 1, "gammas": [0, 0.5]},
     }
-    config |= {"papers": ["le", "oracle"], "seeds": [0, 1], "scales": {"demo": demo}}
+    config |= {"papers": ["le", "oracle"], "seeds": [0, 1], "scales": {"paper": {}, "demo": demo}}
     config["engine"]["teacher"] = "table"
     for name, path in files.items():
         path.write_text(yaml.safe_dump(content[name], sort_keys=False, allow_unicode=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
-PROFILES = Path(__file__).resolve().parents[2] / "workflow" / "profiles"
+PROFILES = Path(__file__).resolve().parents[2] / "profiles"
 
 
 def read(name: str) -> dict:

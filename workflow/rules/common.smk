@@ -8,6 +8,8 @@ from shlex import quote
 
 from xkd.errors import Refused
 from xkd.monitor.failures import Failures
+from xkd.monitor.logger import Reporter, Work
+from xkd.monitor.targets import Translator
 from xkd.plan import config as conf
 from xkd.plan import costs, declarations, jobs
 from xkd.plan.grid import Plan
@@ -46,10 +48,19 @@ def read_plan():
 CONFIG, PLAN, FROZEN = read_plan()
 LAYOUT = PLAN.layout()
 ROOT, LOGS = str(LAYOUT.root), f"logs/{PLAN.scale}"
-ANALYSES = [name for name in declarations.known_modules("analyses") if name in CONFIG["analyses"]]
+ANALYSES = [
+    name
+    for name in declarations.known_modules("analyses")
+    if name in CONFIG["analyses"]
+]
 conf.export(FROZEN)
 FAILURES = Failures()
+REPORTER = Reporter(PLAN, LAYOUT, FAILURES)
 logger.addHandler(FAILURES)
+logger.addHandler(REPORTER)
+logger.addFilter(
+    Translator(PLAN, LAYOUT, lambda: [rule.name for rule in workflow.rules])
+)
 
 # Jobs find the library, this Python, and the config of this very invocation, whoever edits
 # config.yaml meanwhile. Inside a conda environment its own Python comes first.
@@ -58,6 +69,9 @@ PYTHON = (
     if workflow.deployment_settings.deployment_method
     else f"PATH={quote(str(Path(sys.executable).parent))}:$PATH "
 )
+# Snakemake puts this Python into the commands of `script:` as it stands, spaces and all.
+if Path(sys.executable).exists():
+    sys.executable = quote(sys.executable)
 shell.prefix(
     f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(FROZEN))} "
     f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}; "
@@ -200,7 +214,9 @@ def analysis_inputs(name, wildcards):
 
 
 def analysis_code(name, wildcards):
-    return jobs.code_of_analysis(name, settings_of(wildcards), options_of(name, wildcards))
+    return jobs.code_of_analysis(
+        name, settings_of(wildcards), options_of(name, wildcards)
+    )
 
 
 def outputs_of(paper):
@@ -210,7 +226,9 @@ def outputs_of(paper):
         for item in PLAN.items_of(paper)
         for path in LAYOUT.item(item.kind, item.name).values()
     ]
-    return found + (list(jobs.claims_page(paper, LAYOUT).values()) if PLAN.claimed(paper) else [])
+    return found + (
+        list(jobs.claims_page(paper, LAYOUT).values()) if PLAN.claimed(paper) else []
+    )
 
 
 def script_of(item):

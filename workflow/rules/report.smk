@@ -1,4 +1,4 @@
-"""One rule per item, named after it, so that `snakemake le_table6` draws just that one."""
+"""One rule per item, named after it, so that `snakemake ITEM` draws just that one."""
 
 for item in PLAN.items.values():
 
@@ -10,7 +10,11 @@ for item in PLAN.items.values():
         output:
             **{
                 form: shown(
-                    path, form, item.paper["label"], item.entry["number"], "../report/item.rst"
+                    path,
+                    form,
+                    item.paper["label"],
+                    item.entry["number"],
+                    "../report/item.rst",
                 )
                 for form, path in LAYOUT.item(item.kind, item.name).items()
             },
@@ -59,7 +63,11 @@ for paper in filter(PLAN.claimed, CONFIG["papers"]):
         output:
             **{
                 form: shown(
-                    path, form, "Claims", CONFIG["papers"][paper]["label"], "../report/claims.rst"
+                    path,
+                    form,
+                    "Claims",
+                    CONFIG["papers"][paper]["label"],
+                    "../report/claims.rst",
                 )
                 for form, path in jobs.claims_page(paper, LAYOUT).items()
             },

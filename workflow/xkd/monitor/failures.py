@@ -41,15 +41,20 @@ class Failures(logging.Handler):
         ):
             self.statuses[ended[1]] = int(ended[2]) if ended[2] else 128 + int(ended[3])
 
+    def line(self, number: int) -> str:
+        """One failed job by Snakemake's number: what it was, why, and where its log is."""
+        job = self.jobs[number]
+        return f"{_name(job)}: {self._reason(job)}  [{job.log}]"
+
     def summary(self, command: Sequence[str]) -> list[str]:
         """Lines for a terminal: every job that failed, and how to continue.
 
         Args:
             command: the `sys.argv` of this Snakemake.
         """
-        lines = [f"  {_name(job)}: {self._reason(job)}  [{job.log}]" for job in self.jobs.values()]
+        lines = [f"  {self.line(number)}" for number in self.jobs]
         plural = "" if len(lines) == 1 else "s"
-        failed = f"{len(lines)} job{plural} failed; all that did not need them is kept:"
+        failed = f"{len(lines)} job{plural} failed; everything that did not need them is kept:"
         head = [failed, *lines] if lines else ["stopped; what is done is kept"]
         return ["", *head, f"to continue: {_typed(command)}"]
 

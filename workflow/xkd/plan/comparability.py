@@ -10,12 +10,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xkd.files import plain
 from xkd.fingerprint import PACKAGE
 from xkd.plan import config as conf
 from xkd.plan.grid import Plan
 from xkd.plan.items import Item
 from xkd.plan.runs import Cell
-from xkd.records.cards import plain
 
 #: Settings that leave training images and training as they are.
 HARMLESS = {

@@ -21,5 +21,5 @@ def title(plan: Plan, cell: Cell) -> str:
 
 
 def name(item: Item) -> str:
-    """`le_table2 (LE Table 2)`."""
+    """The name of an item, and what its paper calls it."""
     return f"{item.name} ({item.paper['label']} {item.entry['number']})"

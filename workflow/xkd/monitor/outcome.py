@@ -1,0 +1,53 @@
+"""What a run of the pipeline left, and where: counted from the files that are there."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from xkd.plan.grid import Plan
+from xkd.plan.papers import ITEMS
+from xkd.plan.runs import Layout
+
+PAGES = {"page": "index.html", "report": "report.html"}
+
+
+def outcome(plan: Plan, layout: Layout) -> list[str]:
+    """Lines for a terminal: tables, figures, pages, and verdicts on each paper's claims."""
+    lines = [*_items(plan, layout), *_verdicts(plan, layout)]
+    for name, file in PAGES.items():
+        if (path := layout.root / file).exists():
+            lines.append(f"{name:8} {path}")
+    return lines or [f"nothing in {layout.root} yet; `snakemake` or `make demo` fills it"]
+
+
+def _items(plan: Plan, layout: Layout) -> Iterator[str]:
+    """How many items are drawn, of those that belong to `all` and of the optional ones."""
+    for kind in ITEMS:
+        items = [item for item in plan.items.values() if item.kind == kind]
+        drawn = [item for item in items if _drawn(layout, kind, item.name)]
+        if not drawn:
+            continue
+        wanted = sum(not item.optional for item in items)
+        extra = sum(item.optional for item in drawn)
+        more = f" and {extra} optional" if extra else ""
+        yield f"{kind:8} {layout.root / kind}/  ({len(drawn) - extra} of {wanted}{more})"
+
+
+def _drawn(layout: Layout, kind: str, name: str) -> bool:
+    return all(Path(path).exists() for path in layout.item(kind, name).values())
+
+
+def _verdicts(plan: Plan, layout: Layout) -> Iterator[str]:
+    """Verdicts of every paper with a page of claims, over all rows of each comparison."""
+    for paper, entry in plan.config["papers"].items():
+        path = layout.root / "tables" / f"{paper}_claims.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if not row.get("network")]
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue
+        counts = Counter(row["verdict"] for row in rows if row.get("verdict"))
+        told = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
+        stand_ins = " (of stand-ins: says nothing about the paper)" if plan.replace else ""
+        yield f"claims   {entry['label']}: {told or 'none judged'}{stand_ins}"
