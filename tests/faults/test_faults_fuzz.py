@@ -87,6 +87,7 @@ def responses(path: Path) -> None:
 
 
 def analysis(path: Path) -> None:
+    path.parent.mkdir(parents=True)
     about = {"analysis": "clusters", "run": "stripes/resnet8/ce/seed0"}
     write_json(path, {**about, "options": {"points": 9}, "digests": {}, "made_of": {}})
 
@@ -169,7 +170,7 @@ KINDS = [
     Kind("cell.json", cell, results.read_cells),
     Kind("search.json", search, lambda p: results.search_notes(p, {"methods": {}, "networks": {}})),
     Kind("responses.json", responses, results.read_responses),
-    Kind("card.json", analysis, lambda p: (check_card(p), read_json(p))),
+    Kind("clusters/stripes/resnet8/card.json", analysis, lambda p: (check_card(p), read_json(p))),
     Kind("run.yaml", run_card, lambda p: cards.read(p.parent)),
     Kind("clusters.csv", clusters, results.read_clusters),
     Kind("predictions.npz", predictions, load_predictions),
@@ -198,7 +199,13 @@ KINDS = [
         lambda p: yaml_reader.parse(p.read_text(errors="replace"), "config.yaml"),
     ),
 ]
-SEALED = {"cell.json", "search.json", "responses.json", "card.json", "run.yaml"}
+SEALED = {
+    "cell.json",
+    "search.json",
+    "responses.json",
+    "clusters/stripes/resnet8/card.json",
+    "run.yaml",
+}
 
 
 # ------------------------------------------------------------------------------------ damage
@@ -330,7 +337,9 @@ def attempt(kind: Kind, path: Path) -> object:
         return kind.read(path)
     except (Refused, *kind.failing) as problem:
         told = str(problem)
-        assert told and "\n" not in told and len(told) < 2000, told
+        assert told
+        assert "\n" not in told
+        assert len(told) < 2000
         assert "weights_only" not in told, "torch's tip to switch its safety off"
         return problem
 
@@ -433,9 +442,11 @@ def test_every_flipped_bit_that_changes_something_is_refused_by_name(
             flipped[place] ^= 1 << bit
             path.write_bytes(flipped)
             try:
-                assert read(path) == content
+                found, told = read(path), kind.name
             except Refused as problem:
-                assert kind.name in str(problem)
+                found, told = content, str(problem)
+            assert found == content
+            assert kind.name in told
     assert SEAL not in content
 
 
@@ -444,10 +455,12 @@ def test_a_bomb_is_refused_before_it_is_unpacked(name: str, tmp_path: Path) -> N
     """A gigabyte of zeros in a megabyte."""
     kind = next(kind for kind in KINDS if kind.name == name)
     path, member = tmp_path / kind.name, "labels.npy" if name.endswith("npz") else "a/data.pkl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open(member, "w", force_zip64=True) as file:
-            for _ in range(1000):
-                file.write(bytes(2**20))
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(member, "w", force_zip64=True) as file,
+    ):
+        for _ in range(1000):
+            file.write(bytes(2**20))
     kind.again(path)
     assert path.stat().st_size < 2**21
 

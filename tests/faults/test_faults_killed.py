@@ -89,6 +89,7 @@ def test_a_training_job_that_is_killed(
     assert not layout.manifest(PUPILS.cell).exists(), "nothing looks finished that is not"
     done = finished(layout)
     assert teach(layout) == 0
+    assert not list(layout.root.rglob(".*.part")), "halves of files are swept"
     assert done.items() <= finished(layout).items(), "what was finished is not done again"
     expect_the_same(layout, after="train")
 
