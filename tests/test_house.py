@@ -11,7 +11,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "workflow" / "xkd"
 #: From the ground up; a module imports from its own floor and from those below.
 FLOORS = (
-    ("errors", "fingerprint", "files", "losses", "perturb", "wording", "similarity", "contrast"),
+    (
+        "errors",
+        "fingerprint",
+        "files",
+        "losses",
+        "perturb",
+        "wording",
+        "similarity",
+        "contrast",
+        "warm",
+    ),
     ("plan", "measures"),
     ("networks", "data", "search"),
     ("records", "explain", "reinforce"),

@@ -276,7 +276,7 @@ def naive_training(settings, layout, steps):
     # Channels last only because dropout draws its mask in the order of the memory.
     method = build_method(settings, teacher, data.labels)
     method = method.double().to(memory_format=torch.channels_last).train()
-    resident = Resident(data.images, data.labels, STRIPES)
+    resident = Resident(data.images, data.labels, STRIPES, dtype=torch.float64, channels_last=True)
     done, optimisers, uses_own_recipe = 0, [], False
     for epoch in epoch_settings(method.stages(settings.recipe), settings.recipe):
         if not optimisers or (epoch.first and (epoch.own or uses_own_recipe)):
@@ -287,6 +287,7 @@ def naive_training(settings, layout, steps):
                 group["lr"] = group["initial_lr"] * epoch.lr / epoch.recipe.lr
         for index, view in Stream(resident, epoch.recipe.batch, 0).epoch(epoch.epoch):
             images, labels = naive_batch(data, index, view), data.labels[index]
+            strong = resident.strong_images(index) if method.STRONG_VIEW else None
             answer = None
             if teacher is not None:
                 asked = images
@@ -294,10 +295,11 @@ def naive_training(settings, layout, steps):
                     asked = reinforce(teacher, images, labels, reinforcement).images
                 with torch.no_grad():
                     out = teacher(asked, preactivations=True)
-                needed = settings.method.needs.parts
-                parts = {part: getattr(out, part) for part in needed if part != "ask"}
+                    more = {} if strong is None else {"strong_logits": teacher(strong).logits}
+                needed = set(settings.method.needs.parts) - more.keys() - {"ask"}
+                parts = {part: getattr(out, part) for part in needed} | more
                 answer = TeacherAnswer(**parts, ask=torch.no_grad()(teacher.__call__))
-            batch = Batch(images, labels, answer, index)
+            batch = Batch(images, labels, answer, index, strong)
             result = method(batch, epoch.name)
             loss = sum(f * result.terms[term] for term, f in epoch.weights.items())
             method.zero_grad()

@@ -78,17 +78,13 @@ def _line(item: Mapping[str, Any], cells: str, **told: Any) -> dict[str, Any]:
 
 def _most_similar(item: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Named pairs against all others, one line per network."""
-    from scipy.stats import mannwhitneyu
-
     every = item.get("analysed") == "every"
     cells = [cell for cell, seeds in item["runs"] for _ in (seeds if every else seeds[:1])]
     panels = arrays.similarities(inputs.get("similarity", ()), item["labels"])
     for cell, panel in zip(cells, panels, strict=True):
-        named, others = arrays.split_pairs(panel)
-        if not len(named):
+        if not panel.pairs:
             continue
-        test = mannwhitneyu(named, others, alternative="two-sided", method="exact")
-        difference = float(np.mean(named) - np.mean(others))
+        difference, p, found = pairs_apart(panel)
         of = Cell.parse(cell)
         yield _line(
             item,
@@ -98,13 +94,23 @@ def _most_similar(item: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterato
             than="all other pairs",
             dataset=of.dataset,
             network=of.network,
-            n=len(named),
+            n=len(panel.pairs),
             counts="pairs",
             unit="cosine",
             difference=difference,
-            p=float(test.pvalue),
-            found=by_test(test.statistic - len(named) * len(others) / 2, test.pvalue),
+            p=p,
+            found=found,
         )
+
+
+def pairs_apart(panel: arrays.Similarity) -> tuple[float, float, str]:
+    """Difference of the mean similarities of named and of other pairs; exact p; word."""
+    from scipy.stats import mannwhitneyu
+
+    named, others = arrays.split_pairs(panel)
+    test = mannwhitneyu(named, others, alternative="two-sided", method="exact")
+    above = test.statistic - len(named) * len(others) / 2
+    return float(np.mean(named) - np.mean(others)), float(test.pvalue), by_test(above, test.pvalue)
 
 
 def _rises(

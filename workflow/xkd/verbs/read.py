@@ -69,5 +69,6 @@ def _no_subject(word: str, plan: Plan) -> str:
     hint = f" did you mean '{near[0]}'?" if near else ""
     return (
         f"'{word}' is neither a table or figure nor a key of the config;{hint} "
-        "expected the name of a table or figure (`xkd check` lists them), or a key such as recipes.r_res.lr"
+        "expected the name of a table or figure (`xkd check` lists them), or a key such as "
+        "recipes.r_res.lr"
     )
