@@ -22,8 +22,9 @@ def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
     """6,000 training canvases from 1,300 digits, 300 test canvases from others.
 
     Every pixel is uniform noise of 0 to 63, except where the digit lies, at a uniformly random
-    place: it covers the noise, its black parts too. Digits are drawn with replacement for training, and once each for testing. `size` of
-    the settings is that of the canvas. `root` and `download` are unused.
+    place: it covers the noise, its black parts too. Digits are drawn with replacement for training,
+    and once each for testing. `size` of the settings is that of the canvas. `root` and `download`
+    are unused.
 
     Raises: Refused when the digits are not the known ones, or the canvas is smaller than a digit.
     """
