@@ -160,10 +160,12 @@ class Training:
         Returns: what the epoch's record needs, [K]: terms, loss, number of correct answers, meters.
             Nothing is read back to the host here.
         """
-        images, labels = self.cell_data.train.batch(index, view)
-        answer = self.teacher and self.teacher.answer(images, labels, index, view)
+        train = self.cell_data.train
+        images, labels = train.batch(index, view)
+        strong = train.strong_images(index) if self.method.STRONG_VIEW else None
+        answer = self.teacher and self.teacher.answer(images, labels, index, view, strong)
         with self.runtime.autocast():
-            batch = Batch(images, labels, answer, index)
+            batch = Batch(images, labels, answer, index, strong)
             result = self.ask(batch, self.current.name)
         terms = select(result.terms, self.terms, self.method)
         loss = self.weighted(terms)

@@ -19,6 +19,7 @@ CLAIMS = {
     "rises": ("to",),
     "grows": ("with",),
     "within": (),
+    "maps": ("measure", "better", "paired"),
 }
 
 
@@ -221,6 +222,11 @@ def check_cell(settings: CellSettings, file: str, processes: int = 1) -> None:
             f"{where}: method '{method.name}' searches on a hold-out split, and data set "
             f"'{data.name}' keeps none; set datasets.{data.name}.holdout to some images of each "
             f"class, say {100 * data.classes}"
+        )
+    if data.resized_crop and declaration("methods", method.uses)["STRONG_VIEW"]:
+        raise Refused(
+            f"{where}: method '{method.name}' takes a second, strong view, which is made of images "
+            f"in memory, and those of '{data.name}' stay in their files; take another method"
         )
     _check_student(settings, where)
     _check_compared(settings, where)

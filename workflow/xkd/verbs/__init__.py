@@ -76,6 +76,15 @@ VERBS = (
     Verb(look.status, example="status"),
     Verb(look.where, example="where"),
     Verb(
+        look.page,
+        options={
+            "--reference": {
+                "action": "store_true",
+                "help": "of the small files of complete runs in results/reference/",
+            }
+        },
+    ),
+    Verb(
         read.inspect,
         "PATH|CELL|ITEM: a file under results/, a cell, a run, a table or a figure",
         located=True,

@@ -82,6 +82,18 @@ def status(plan: Plan, asked: argparse.Namespace) -> None:
     print("\n".join(status(plan, plan.layout(asked.results))))
 
 
+def page(plan: Plan, asked: argparse.Namespace) -> None:
+    """one page of everything that came out: verdicts, numbers, runs, curves"""
+    from xkd.plan import comparability
+    from xkd.report import page
+
+    if asked.reference:
+        folders = tuple(paper["folder"] for paper in plan.config["papers"].values())
+        plan = Plan(dict(comparability.reference(folders)))
+    folder = asked.results / "reference" if asked.reference else None
+    print(page.write(plan, plan.layout(asked.results), folder))
+
+
 def where(plan: Plan, asked: argparse.Namespace) -> None:
     """where tables, figures and the report are, and what became of the papers' claims"""
     from xkd.monitor.outcome import outcome
