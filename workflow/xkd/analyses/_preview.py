@@ -1,9 +1,12 @@
-"""A picture of what reinforcement does: image, difference and x* of some test images."""
+"""A picture of what reinforcement does: the test images that a teacher's answers change most for."""
 
 from pathlib import Path
+from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 import torch
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -13,51 +16,98 @@ from xkd.plan.settings import Reinforcement
 from xkd.reinforce import bounds_of, reinforce
 
 IMAGES = 8
+LOOKED_AT = 500  # test images from the start of the split, among which these are chosen
+LEAST, MOST = 1e-3, 0.5  # of a difference in normalised units: one scale for every picture
 
 
-def draw_preview(trained: TrainedNetwork, reinforcement: Reinforcement, path: Path) -> None:
-    """Columns: the first test image of each of the first classes. Rows: x, x* − x, x*.
+class Seen(NamedTuple):
+    """Images before and after, [N, channels, size, size], and the probabilities of each, [N, C]."""
 
-    Under each column stands the teacher's confidence in the true class, on x and on x*. Differences
-    are summed over channels and share one symmetric scale.
+    indices: Tensor
+    labels: Tensor
+    plain: Tensor
+    changed: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def draw_preview(
+    trained: TrainedNetwork, reinforcement: Reinforcement, path: Path, teacher: str
+) -> None:
+    """Columns: the images whose answers change most. Rows: x, x* − x, x*.
+
+    Below a column: the predicted classes on x and on x*, ✓ where right, and the confidence in the
+    true class. Differences are summed over channels; all pictures share one scale, linear near zero
+    and logarithmic beyond, so that steps of any size compare.
     """
-    part = trained.data.split("test")
-    classes = part.labels.unique()[:IMAGES]
-    chosen = torch.stack([(part.labels == label).nonzero()[0, 0] for label in classes])
-    plain = trained.normalised(part.images[chosen])
-    labels = part.labels[chosen].to(trained.device)
-    bounds = bounds_of(reinforcement, trained.dataset, trained.device)
-    changed = reinforce(trained.network, plain, labels, reinforcement, bounds)
-    with torch.no_grad():
-        answers = (changed.logits, trained.network(changed.images).logits)
-    before, after = (logits.softmax(1).gather(1, labels[:, None])[:, 0].cpu() for logits in answers)
-    difference = (changed.images - plain).sum(1).cpu().numpy()
-    limit = float(np.abs(difference).max()) or 1.0
-    rows = [_pixels(trained, plain), difference, _pixels(trained, changed.images)]
+    seen = _most_changed(trained, reinforcement)
+    difference = (seen.changed - seen.plain).sum(1).cpu().numpy()
+    rows = [_pixels(trained, seen.plain), difference, _pixels(trained, seen.changed)]
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever a user's matplotlibrc says
+        figure = _draw(trained, seen, rows)
+        figure.suptitle(
+            f"{teacher}: inputs reinforced, {reinforcement.kind}, γ = {reinforcement.gamma:g}\n"
+            f"the {len(seen.labels)} of {_looked_at(trained)} test images whose answers change most",
+            fontsize=10,
+        )
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
 
-    figure = Figure(figsize=(1.2 * len(chosen) + 0.9, 4.6), layout="constrained", dpi=110)
-    axes = figure.subplots(3, len(chosen), squeeze=False)
+
+def _looked_at(trained: TrainedNetwork) -> int:
+    return min(LOOKED_AT, len(trained.data.split("test").labels))
+
+
+def _most_changed(trained: TrainedNetwork, reinforcement: Reinforcement) -> Seen:
+    """Those whose predicted class changes first, then by the change of the true class's share."""
+    part = trained.data.split("test")
+    bounds = bounds_of(reinforcement, trained.dataset, trained.device)
+    found = []
+    for indices in torch.arange(_looked_at(trained)).split(trained.batch):
+        plain = trained.normalised(part.images[indices])
+        labels = part.labels[indices].to(trained.device).long()
+        changed = reinforce(trained.network, plain, labels, reinforcement, bounds)
+        with torch.no_grad():
+            after = trained.network(changed.images).logits
+        shares = [logits.detach().softmax(1).cpu() for logits in (changed.logits, after)]
+        found.append(Seen(indices, labels.cpu(), plain, changed.images, *shares))
+        found = [_top(Seen(*map(torch.cat, zip(*found, strict=True))))]
+    return found[0]
+
+
+def _top(seen: Seen) -> Seen:
+    places = torch.arange(len(seen.labels))
+    moved = (seen.after - seen.before)[places, seen.labels].abs()
+    score = moved + 2.0 * (seen.before.argmax(1) != seen.after.argmax(1))
+    order = score.argsort(descending=True, stable=True)[:IMAGES]
+    return Seen(*(part[order.to(part.device)] for part in seen))
+
+
+def _draw(trained: TrainedNetwork, seen: Seen, rows: list[np.ndarray]) -> Figure:
+    figure = Figure(figsize=(1.2 * len(seen.labels) + 1.1, 5.1), layout="constrained", dpi=110)
+    axes = figure.subplots(3, len(seen.labels), squeeze=False)
     for row, (name, images) in enumerate(zip(("x", "x* − x", "x*"), rows, strict=True)):
         scale = {"cmap": "gray", "vmin": 0, "vmax": 1}
         if row == 1:
-            scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+            scale = {"cmap": "RdBu_r", "norm": SymLogNorm(LEAST, vmin=-MOST, vmax=MOST)}
         for axis, image in zip(axes[row], images, strict=True):
             picture = axis.imshow(image, interpolation="nearest", **scale)
             axis.set(xticks=[], yticks=[])
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
         if row == 1:
-            figure.colorbar(picture, ax=list(axes[1]), shrink=0.85, label="normalised units")
-    for column, axis in enumerate(axes[2]):
-        axis.set_xlabel(f"{before[column]:.2f} → {after[column]:.2f}", fontsize=9)
-        name = trained.data.class_names[int(labels[column])]
-        axes[0, column].set_title(name, fontsize=9)
-    figure.suptitle(
-        f"Reinforced inputs, {reinforcement.kind}, γ = {reinforcement.gamma:g}; "
-        "below: confidence in the true class",
-        fontsize=10,
-    )
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+            bar = figure.colorbar(picture, ax=list(axes[1]), shrink=0.9, label="normalised units")
+            bar.set_ticks([-0.1, -0.01, 0, 0.01, 0.1], labels=["−0.1", "−0.01", "0", "0.01", "0.1"])
+            bar.ax.minorticks_off()
+    names = trained.data.class_names
+    for column, (axis, label) in enumerate(zip(axes[2], seen.labels, strict=True)):
+        said = [shares[column].argmax() for shares in (seen.before, seen.after)]
+        words = " → ".join(f"{names[int(k)]} {'✓' if k == label else '✗'}" for k in said)
+        shares = [float(part[column, label]) for part in (seen.before, seen.after)]
+        axis.set_xlabel(f"{words}\n{shares[0]:.2f} → {shares[1]:.2f}", fontsize=8)
+        title = f"{names[int(label)]}  (#{int(seen.indices[column])})"
+        axes[0, column].set_title(title, fontsize=8)
+    return figure
 
 
 def _pixels(trained: TrainedNetwork, images: Tensor) -> np.ndarray:

@@ -5,7 +5,7 @@ Images are not augmented, and x* is made from the true labels. Everything goes t
     responses.json                 scores of every reinforcement and split
     <kind>-<gamma>/test.npz        logits, labels and coarse labels; likewise train.npz
     <kind>-<gamma>/images.safetensors   x* (float16, normalised), for the gammas to keep
-    <kind>-<gamma>/preview.png     image, difference, x* of some test images
+    <kind>-<gamma>/preview.png     image, difference, x* where answers change most
 """
 
 from collections.abc import Mapping
@@ -96,7 +96,7 @@ def analyse(request: Request) -> None:
             save_tensors(images, path)
             digests[path.name] = digest(path)
         if reinforcement.gamma:
-            draw_preview(trained, reinforcement, folder / "preview.png")
+            draw_preview(trained, reinforcement, folder / "preview.png", str(request.run))
         answers[str(reinforcement)] = {**scores, "digests": digests}
         plain = answers.get("gradient-0", scores)
         print(

@@ -3,7 +3,9 @@
 The rules call these; nothing here computes results, and nothing imports torch.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +62,27 @@ def code_of_analysis(name: str, settings: CellSettings, options: Mapping[str, An
 
 
 def code_of_drawing(item: Item) -> str:
-    """Of a table or figure: its script, and whatever that imports."""
-    return fingerprint_of_script(item.files.script or SCRIPTS / "table.py")
+    """Of a table or figure: its script, whatever that imports, and the templates."""
+    return f"{fingerprint_of_script(item.files.script or SCRIPTS / 'table.py')}-{_templates()}"
 
 
 def code_of_claims(script: str) -> str:
     """Of the verdicts on claims ("judge"), or of the pages that list them ("claims")."""
-    return fingerprint_of_script(SCRIPTS / f"{script}.py")
+    return f"{fingerprint_of_script(SCRIPTS / f'{script}.py')}-{_templates()}"
+
+
+def code_of_page() -> str:
+    """Of the result page."""
+    return f"{fingerprint('xkd.report.page')}-{_templates()}"
+
+
+@cache
+def _templates() -> str:
+    """Of what pages and tables are filled into, and the scripts inside the page."""
+    report = PACKAGE / "report"
+    files = [*sorted((report / "templates").iterdir()), report / "vendor" / "SHA256SUMS"]
+    content = b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in files)
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _explanations(options: Mapping[str, Any]) -> set[str]:
@@ -206,7 +222,8 @@ def claim_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that judges an item's claims."""
     files = item_inputs(plan, item, layout)
     shown = {"cells": [str(layout.manifest(cell)) for cell in item.cells]}
-    asked = ("analyses", "responses", "clusters", "similarity", "published")
+    outputs = [declarations.declaration("analyses", name)["OUTPUTS"] for name in item.needs]
+    asked = ("analyses", "published", *(key for keys in outputs for key in keys))
     return shown | {name: files[name] for name in asked if name in files}
 
 

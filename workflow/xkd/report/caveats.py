@@ -61,11 +61,13 @@ def sentences(item: Mapping[str, Any]) -> list[str]:
     return told + _seeds(item)
 
 
-def of_settings(differences: Sequence[Sequence[Any]], labels: Labels) -> list[str]:
-    """The differences of one cell, for readers who look at that alone."""
+def of_settings(
+    differences: Sequence[Sequence[Any]], labels: Labels, other: str = "paper"
+) -> list[str]:
+    """The differences of one cell, or of one run, from the paper or from what `other` names."""
     return [
         f"{PARTS[part][1].lower()}: {_name(part, setting)}{_value(labels, setting, ours)} "
-        f"(paper: {_value(labels, setting, papers)})"
+        f"({other}: {_value(labels, setting, papers)})"
         for part, setting, ours, papers in differences
     ]
 

@@ -1,4 +1,4 @@
-"""Student accuracy against the teacher, one line per method (Oracle, Figures 1b and 5)."""
+"""Student accuracy against the teacher, one line per method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from xkd.report import looks, published
 from xkd.report.layout import column_names, label
@@ -43,7 +44,9 @@ def in_order(names: Sequence[str], runs: pd.DataFrame) -> list[str]:
 def draw_methods(
     axes: Axes, frame: pd.DataFrame, teachers: Sequence[str], item: Mapping[str, Any]
 ) -> None:
-    """Lines of one student. Methods stand side by side within a teacher, so that bars do not hide.
+    """Means of one student. Methods stand side by side within a teacher, so that bars do not hide.
+
+    Teachers are no scale: a pale line only guides the eye from one teacher to the next.
 
     Args:
         frame: rows of `measured` for one student; teachers: x positions in order.
@@ -54,14 +57,20 @@ def draw_methods(
         shift = (place - (len(methods) - 1) / 2) * 0.07
         line = frame[frame.method == method].set_index("teacher").reindex(list(teachers))
         x = [position + shift for position in range(len(teachers))]
+        guide = {"color": look.color, "linestyle": look.dash, "linewidth": 0.9, "alpha": 0.45}
+        axes.plot(x, line["mean"], **guide)
+        points = {**style, "linestyle": "none", "zorder": 3}
         axes.errorbar(
-            x, line["mean"], yerr=line["std"].fillna(0), capsize=2, elinewidth=0.8, **style
+            x, line["mean"], yerr=line["std"].fillna(0), capsize=2, elinewidth=0.8, **points
         )
         axes.plot(x, line.published, "D", markersize=5.5, markerfacecolor="none", color=look.color)
     best = frame.loc[frame["mean"].idxmax()]
     spot = list(teachers).index(best.teacher)
     spot += (methods.index(best.method) - (len(methods) - 1) / 2) * 0.07
-    axes.plot(spot, best["mean"], "*", markersize=13, color=BLACK, zorder=-1, clip_on=False)
+    top = best["mean"] + (0 if pd.isna(best["std"]) else best["std"])
+    above = axes.transData + ScaledTranslation(0, 9 / 72, axes.get_figure().dpi_scale_trans)
+    axes.plot(spot, top, "*", markersize=9, color=BLACK, clip_on=False, transform=above)
+    axes.margins(y=0.12)
     axes.set_xticks(range(len(teachers)))
     axes.set_xticklabels([label(item["labels"], "teacher", name) for name in teachers])
     axes.set_xlim(-0.4, len(teachers) - 0.6)
@@ -73,7 +82,7 @@ def legend_entries(frame: pd.DataFrame, item: Mapping[str, Any]) -> list[Line2D]
     entries = []
     for method, name in zip(methods, column_names(methods, item["labels"]), strict=True):
         entries.append(Line2D([], [], label=name, **_style(method, methods)))
-    entries.append(Line2D([], [], color=BLACK, marker="*", ls="", ms=11, label="best mean"))
+    entries.append(Line2D([], [], color=BLACK, marker="*", ls="", ms=9, label="best mean"))
     if frame.published.notna().any():
         hollow = {"marker": "D", "ls": "", "markerfacecolor": "none", "color": BLACK}
         entries.append(Line2D([], [], label="published", **hollow))

@@ -6,6 +6,7 @@
                                           reinforcement b than under a
     {grows: silhouette, with: gamma, ...} a column grows with another (Kendall's τ, exact)
     {within: top1, ...}                   our means lie within tolerance of the printed numbers
+    {maps: [a, b], measure: ..., ...}     explanation a is better than b; see `map_claims`
 
 Lines have the columns of `claims`; `n` counts what `counts` says, differences are in `unit`.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from xkd.plan.runs import Cell
-from xkd.report import arrays, published, results, vocabulary
+from xkd.report import arrays, map_claims, published, results, vocabulary
 from xkd.report.compare import METRICS, compare
 
 PLACE = ["dataset", "teacher", "network"]
@@ -37,7 +38,9 @@ def judge(
 ) -> Iterator[dict[str, Any]]:
     """Lines of one claim; see `claims.judge` for the arguments."""
     known = published.load(printed, item["labels"], prefer=item.get("methods", ()))
-    if "most_similar" in claim:
+    if "maps" in claim:
+        yield from map_claims.judge(claim, item, printed, inputs)
+    elif "most_similar" in claim:
         yield from _most_similar(item, inputs)
     elif "rises" in claim:
         yield from _rises(claim, item, known, inputs)
@@ -75,17 +78,13 @@ def _line(item: Mapping[str, Any], cells: str, **told: Any) -> dict[str, Any]:
 
 def _most_similar(item: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Named pairs against all others, one line per network."""
-    from scipy.stats import mannwhitneyu
-
     every = item.get("analysed") == "every"
     cells = [cell for cell, seeds in item["runs"] for _ in (seeds if every else seeds[:1])]
     panels = arrays.similarities(inputs.get("similarity", ()), item["labels"])
     for cell, panel in zip(cells, panels, strict=True):
-        named, others = arrays.split_pairs(panel)
-        if not len(named):
+        if not panel.pairs:
             continue
-        test = mannwhitneyu(named, others, alternative="two-sided", method="exact")
-        difference = float(np.mean(named) - np.mean(others))
+        difference, p, found = pairs_apart(panel)
         of = Cell.parse(cell)
         yield _line(
             item,
@@ -95,13 +94,23 @@ def _most_similar(item: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterato
             than="all other pairs",
             dataset=of.dataset,
             network=of.network,
-            n=len(named),
+            n=len(panel.pairs),
             counts="pairs",
             unit="cosine",
             difference=difference,
-            p=float(test.pvalue),
-            found=by_test(test.statistic - len(named) * len(others) / 2, test.pvalue),
+            p=p,
+            found=found,
         )
+
+
+def pairs_apart(panel: arrays.Similarity) -> tuple[float, float, str]:
+    """Difference of the mean similarities of named and of other pairs; exact p; word."""
+    from scipy.stats import mannwhitneyu
+
+    named, others = arrays.split_pairs(panel)
+    test = mannwhitneyu(named, others, alternative="two-sided", method="exact")
+    above = test.statistic - len(named) * len(others) / 2
+    return float(np.mean(named) - np.mean(others)), float(test.pvalue), by_test(above, test.pvalue)
 
 
 def _rises(

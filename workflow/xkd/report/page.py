@@ -56,7 +56,10 @@ def write(plan: Plan, layout: Layout, reference: Path | None = None) -> Path:
         missing=page_items.missing(plan, zip(items, shown, strict=True)),
         commit=git_commit(),
         relative=lambda path: os.path.relpath(path, target.parent),
-        inputs=[content["cells"].get(one["cell"], {}).get("label", one["cell"]) for one in content["inputs"]],
+        inputs=[
+            content["cells"].get(one["cell"], {}).get("label", one["cell"])
+            for one in content["inputs"]
+        ],
         data=_packed(content),
         scripts=[(VENDOR / name).read_text(encoding="utf-8") for name in SCRIPTS],
         sums=(VENDOR / "SHA256SUMS").read_text(encoding="utf-8"),
@@ -77,7 +80,9 @@ def _worth_showing(plan: Plan, layout: Layout, source: Source) -> list[Any]:
 
 def _banner(shown: Iterable[Mapping[str, Any]]) -> str:
     if all(item["banner"] for item in shown):
-        return "Nothing on this page says anything about the papers: other data, networks or training."
+        return (
+            "Nothing on this page says anything about the papers: other data, networks or training."
+        )
     if any(item["banner"] for item in shown):
         return "Where ≠ stands, data, networks or training are not the paper's."
     return ""
@@ -119,14 +124,18 @@ def _look(outcome: str) -> dict[str, str]:
     return {"symbol": word.symbol, "tone": word.tone}
 
 
-def _provenance(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, int]]]]:
+def _provenance(
+    records: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, list[tuple[str, int]]]]:
     """Where the runs come from: every distinct value, with how many runs have it."""
     runs = [run for record in records.values() for run in record["seeds"] if "metrics" in run]
     told = []
     for title, name in (("Commit", "commit"), ("Host", "host"), ("Device", "device")):
         told.append((title, Counter(str(run.get(name)) for run in runs).most_common()))
     told.append(("Precision", Counter(str(run["precision"]) for run in runs).most_common()))
-    packages = Counter(f"{name} {version}" for run in runs for name, version in run["versions"].items())
+    packages = Counter(
+        f"{name} {version}" for run in runs for name, version in run["versions"].items()
+    )
     told.append(("Versions", sorted(packages.items())))
     days = sorted(str(run["finished"])[:10] for run in runs)
     if days:
@@ -136,9 +145,7 @@ def _provenance(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
     return told
 
 
-def _data_sets(
-    plan: Plan, records: Mapping[str, Any], layout: Layout
-) -> list[dict[str, str]]:
+def _data_sets(plan: Plan, records: Mapping[str, Any], layout: Layout) -> list[dict[str, str]]:
     """Prepared data sets, with the digests of their files."""
     names = dict.fromkeys(Cell.parse(cell).dataset for cell in records)
     found = []
@@ -170,12 +177,16 @@ def _data(
         if "responses" in item.needs
         for cell, seed in item.analysed
     )
-    inputs = [] if source.reference else [page_inputs.describe(plan, run, layout) for run in teachers]
+    inputs = (
+        [] if source.reference else [page_inputs.describe(plan, run, layout) for run in teachers]
+    )
     return {
         "scale": plan.scale,
         "steps": CURVES,
         "words": {name: word._asdict() for name, word in vocabulary.WORDS.items()},
-        "cells": {name: _cell(plan, name, record, shown, folder) for name, record in records.items()},
+        "cells": {
+            name: _cell(plan, name, record, shown, folder) for name, record in records.items()
+        },
         "items": [
             {name: item[name] for name in ("name", "number", "title", "paper", "claims", "numbers")}
             for item in shown
@@ -194,12 +205,15 @@ def _cell(
     teacher = settings.teacher
     seeds = []
     for run in record["seeds"]:
-        kept = {key: run[key] for key in run if key not in ("settings", "versions", "folder", "differs")}
+        kept = {
+            key: run[key] for key in run if key not in ("settings", "versions", "folder", "differs")
+        }
         kept["folder"] = os.path.relpath(run["folder"], folder)
-        kept["stale"] = caveats.of_settings(run.get("differs", ()), labels)
+        kept["stale"] = caveats.of_settings(run.get("differs", ()), labels, "config")
         seeds.append(kept)
     differs = next((item["differs"][name] for item in shown if name in item["differs"]), [])
     trained = settings.recipe is not None
+    verb = "train" if trained else "import_weights"
     return {
         "label": " · ".join(parts),
         "method": parts[0],
@@ -211,7 +225,7 @@ def _cell(
         "teacher": None if teacher is None else {"cell": str(teacher.cell), "seed": teacher.seed},
         "differs": caveats.of_settings(differs, labels),
         "items": [item["name"] for item in shown if any(name == n for n in _cells(item))],
-        "command": f"xkd {'train' if trained else 'import_weights'} {name} --set scale={plan.scale}",
+        "command": f"xkd {verb} {name} --set scale={plan.scale}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Items as the result page shows them: numbers, claims, the drawn table or figure, what is missing."""
+"""Items on the result page: numbers, claims, the drawn table or figure, and what is missing."""
 
 import base64
 import re
@@ -121,9 +121,7 @@ def _lines(frame: pd.DataFrame, labels: Mapping[str, Any]) -> list[dict[str, Any
 
 def _line(line: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
     """One comparison for the page: texts, and numbers with None where there is none."""
-    place = [
-        label(labels, name, line[name]) for name in ("dataset", "network") if line[name] != ""
-    ]
+    place = [label(labels, name, line[name]) for name in ("dataset", "network") if line[name] != ""]
     if line["teacher"]:
         place.append(f"from {label(labels, 'teacher', line['teacher'])}")
     numbers = {
@@ -133,12 +131,16 @@ def _line(line: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
     numbers["published_high"] = None if isnan(line["published_high"]) else line["published_high"]
     shown = {
         "ours": verdicts.interval(line, "difference", "low", "high"),
-        "print": "" if isnan(line["published"]) else verdicts.interval(line, "published", "published_low", "published_high"),
+        "print": ""
+        if isnan(line["published"])
+        else verdicts.interval(line, "published", "published_low", "published_high"),
         "said": verdicts.words_of(line),
         "corrected": verdicts.p_value(line["holm"]),
     }
     word = vocabulary.WORDS[line["verdict"]]
-    tone = vocabulary.WORDS[line["found"]].tone if line["verdict"] == "not comparable" else word.tone
+    tone = (
+        vocabulary.WORDS[line["found"]].tone if line["verdict"] == "not comparable" else word.tone
+    )
     return {
         "claim": int(line["claim"]),
         "says": line["says"],
@@ -186,7 +188,8 @@ def _numbers(
         {
             "method": label(labels, "method", method),
             "cells": [
-                _number(cells.get((method, place)), item, records, printed) for place in columns
+                _number(cells.get((method, place)), item, records, printed, labels)
+                for place in columns
             ],
         }
         for method in methods
@@ -204,18 +207,20 @@ def _number(
     cell: Cell | None,
     item: Item,
     records: Mapping[str, Mapping[str, Any]],
-    printed: "claims.Sides",
+    printed: claims.Sides,
+    labels: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     if cell is None:
         return None
-    record = records[str(cell)]
+    record, twins = records[str(cell)], labels.get("published_as", {})
+    again = twins.get(cell.method) in {other.method for other in item.cells}  # stands there
     wanted = dict(item.runs)[cell]
     values = [100 * run["metrics"]["top1"] for run in page_runs.complete(record, wanted)]
     text, mean = "–", effects.paired(values)
     if values:
         spread = pd.Series(values).std()
         text = f"{mean.mean:.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
-    paper = nan if printed.differing else 100 * printed.printed(cell)
+    paper = nan if printed.differing or again else 100 * printed.printed(cell)
     return {
         "cell": str(cell),
         "text": text,
@@ -238,7 +243,9 @@ def missing(plan: Plan, items: Iterable[tuple[Item, Mapping[str, Any]]]) -> list
     for item, shown in items:
         if shown["state"] == "done":
             continue
-        hours = [costs.gpu_hours(plan.settings(cell), plan.config["engine"])[0] for cell in item.cells]
+        settings = [plan.settings(cell) for cell in item.cells]
+        trained = [one for one in settings if one.recipe is not None]
+        hours = [costs.gpu_hours(one, plan.config["engine"])[0] for one in trained]
         found.append(
             {
                 "name": item.name,

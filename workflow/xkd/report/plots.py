@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
@@ -108,6 +109,21 @@ def blocks(item: Mapping[str, Any], heights: Sequence[float]) -> tuple[Figure, l
     return figure, parts
 
 
+def legend(figure: Figure, handles: Sequence[Any], **named: Any) -> None:
+    """A legend below the axes, in as many columns as fit into the width of the figure.
+
+    Args:
+        named: passed to `Figure.legend`.
+    """
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for rows in range(1, len(handles) + 1):
+        columns = -(-len(handles) // rows)  # as even as can be
+        made = figure.legend(handles=handles, loc="outside lower center", ncols=columns, **named)
+        if columns == 1 or made.get_window_extent(renderer).width <= 0.97 * figure.bbox.width:
+            return
+        made.remove()
+
+
 def name_panel(axes: Axes, place: int, title: str) -> None:
     """`(a) title`, flush left."""
     axes.set_title(f"({chr(ord('a') + place)}) {title}", loc="left", fontweight="bold")
@@ -136,12 +152,12 @@ def _round_steps(values: list[float], apart: float = 2.2) -> list[float]:
     return sorted(kept)
 
 
-def cut_mark(axes: Axes) -> None:
-    """Two strokes through the foot of the y axis: bars do not start at zero."""
-    mark = {"marker": [(-1, -0.5), (1, 0.5)], "markersize": 7, "linestyle": "none"}
-    axes.plot(
-        [0, 0], [0.025, 0.045], transform=axes.transAxes, color="black", clip_on=False, **mark
-    )
+def same_span(panels: Sequence[Axes]) -> None:
+    """Give the y axes of panels the same length, each around its own data: steps look alike."""
+    limits = [axes.get_ylim() for axes in panels]
+    half = max(high - low for low, high in limits) / 2
+    for axes, (low, high) in zip(panels, limits, strict=True):
+        axes.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
 
 
 def two_decimals(value: float) -> str:

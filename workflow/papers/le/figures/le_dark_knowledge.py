@@ -4,10 +4,12 @@
 
 Protocol: un-augmented images of both splits, 20 equal-width bins (left, right]; one line of panels
 per teacher. (a) how the images spread over confidence; (b) the share of each bin whose arg-max is
-the label; bins of fewer than ten images are not drawn there. A teacher that is right and sure about
+the label, with Wilson's 95 % interval over its images; bins of fewer than ten are not drawn there.
+One seed. A teacher that is right and sure about
 all training images passes on little beyond the label.
 """
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -49,6 +51,13 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def wilson(share: pd.Series, count: pd.Series, z: float = 1.96) -> tuple[pd.Series, pd.Series]:
+    """Bounds of a share of `count` images (Wilson 1927)."""
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
+    return middle - half, middle + half
+
+
 @plots.styled
 def draw(responses: pd.DataFrame, item: dict) -> Figure:
     """responses: as `results.read_responses` gives it."""
@@ -59,18 +68,19 @@ def draw(responses: pd.DataFrame, item: dict) -> Figure:
         teacher = f"{label(item['labels'], 'network', network)} on "
         teacher += label(item["labels"], "dataset", dataset)
         plots.name_panel(spread, place, f"{teacher}: confidence")
-        plots.name_panel(right, place + 1, "is the arg-max the label?")
+        plots.name_panel(right, place + 1, "accuracy where it is so sure")
         for split, bins in rows.groupby("split", sort=False):
             _split(spread, right, split, bins)
         spread.set(xlabel="Confidence of the teacher (%)", ylim=(0, None))
-        right.plot([0, 1], [0, 1], ":", color=GREY, linewidth=0.9)
+        right.plot([0, 1], [0, 1], ":", color=GREY, linewidth=0.9, label="as right as sure")
         right.set(xlabel="Confidence of the teacher (%)", ylim=(0, 1.03))
         plots.percent(spread, "Images (%)")
-        plots.percent(right, "Arg-max is the label (%)")
+        plots.percent(right, "Accuracy (%)")
         for axes in (spread, right):
             axes.set_xlim(0, 1)
             axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=""))
         spread.legend(loc="upper left")
+        right.legend(loc="upper left")
     return figure
 
 
@@ -83,7 +93,11 @@ def _split(spread: Axes, right: Axes, split: str, bins: pd.DataFrame) -> None:
     spread.stairs(bins.share, edges, color=color, linestyle=dash, linewidth=1.4, label=name)
     enough = bins[bins["count"] >= FEWEST]
     confidence = enough.confidence.astype(float)
-    right.plot(confidence, enough.accuracy.astype(float), dash, color=color, marker=marker)
+    accuracy = enough.accuracy.astype(float)
+    low, high = wilson(accuracy, enough["count"])
+    bars = np.clip([accuracy - low, high - accuracy], 0, None)
+    right.errorbar(confidence, accuracy, bars, ls="none", marker=marker, color=color, capsize=1.5,
+                   elinewidth=0.7)  # fmt: skip
 
 
 if __name__ == "__main__":

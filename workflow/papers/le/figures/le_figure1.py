@@ -51,7 +51,8 @@ def draw(explanations: list[Explanations], item: dict) -> Figure:
                 f"shows at most {MOST_CLASSES}; name another data set in the item"
             )
         block.suptitle(
-            f"({chr(97 + place)}) {panel.title}",
+            f"({chr(97 + place)}) {panel.title}; below a map: its cosine with the framed one, "
+            "of the true class",
             x=0.005,
             ha="left",
             fontsize=8.5,

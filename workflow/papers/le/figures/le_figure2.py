@@ -4,7 +4,9 @@
 
 Protocol: all test images, not only those of classes a and b; network at the end of LE training
 (A39). The pairs that the paper's text names are framed, and ranked among the C(C−1)/2 off-diagonal
-cells; rank 1 is the most similar. The diagonal (1 but for zero maps) is off the colour scale.
+cells; rank 1 is the most similar. They hold where they rank higher than all others (Mann and
+Whitney's test, exact, p < 0.05). One colour scale for all panels, centred at zero; the diagonal (1
+but for zero maps) is off it.
 """
 
 import numpy as np
@@ -13,11 +15,13 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from xkd.measures.class_similarity import PairRank, pair_ranks
-from xkd.report import arrays, drawing, plots
+from xkd.report import arrays, drawing, plots, vocabulary
 from xkd.report.arrays import Similarity
-from xkd.report.looks import VERMILLION
+from xkd.report.looks import BLACK
+from xkd.report.other_claims import pairs_apart
 
 MOST_WRITTEN = 12  # with more classes the cells are too small for numbers
 
@@ -40,31 +44,35 @@ def measured(similarities: list[Similarity]) -> pd.DataFrame:
 @plots.styled
 def draw(similarities: list[Similarity], item: dict) -> Figure:
     """One heat map per panel, side by side."""
-    figure, grid = plots.panels(item, 1, len(similarities), height=4.3)
+    figure, grid = plots.panels(item, 1, len(similarities), height=4.55)
+    limit = max(float(np.abs(_others(panel)).max()) for panel in similarities)
     for place, (axes, panel) in enumerate(zip(grid[0], similarities, strict=True)):
         plots.name_panel(axes, place, panel.title)
-        image = _heat(axes, panel)
+        image = _heat(axes, panel, limit)
         ranks = pair_ranks(panel.similarity, panel.class_names, panel.pairs)
         _frames(axes, panel, ranks)
         bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.75, aspect=30, pad=0.02)
-        bar.set_label(f"Mean cosine of two explanations\n\n{_in_words(ranks)}")
+        bar.set_label(f"Mean cosine of two explanations\n\n{_in_words(ranks, panel)}")
         bar.outline.set_linewidth(0.4)
     return figure
 
 
-def _heat(axes: Axes, panel: Similarity) -> object:
+def _others(panel: Similarity) -> NDArray:
+    return panel.similarity[~np.eye(len(panel.class_names), dtype=bool)]
+
+
+def _heat(axes: Axes, panel: Similarity, limit: float) -> object:
     size, names = len(panel.class_names), list(panel.class_names)
     diagonal = np.eye(size, dtype=bool)
-    others = panel.similarity[~diagonal]
     written = np.vectorize(plots.two_decimals)(panel.similarity) if size <= MOST_WRITTEN else None
     long = max(map(len, names)) > 3
     seaborn.heatmap(
         panel.similarity,
         ax=axes,
         mask=diagonal,
-        cmap="cividis",
-        vmin=others.min(),
-        vmax=others.max(),
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
         annot=written,
         fmt="",
         annot_kws={"fontsize": 5.5},
@@ -80,14 +88,18 @@ def _heat(axes: Axes, panel: Similarity) -> object:
     axes.tick_params(length=0, axis="y", rotation=0)
     axes.tick_params(length=0, axis="x", rotation=45 if long else 0)
     axes.grid(visible=False)
+    axes.set(xlabel="explanation of class", ylabel="explanation of class")
     return axes.collections[0]
 
 
-def _in_words(ranks: list[PairRank]) -> str:
+def _in_words(ranks: list[PairRank], panel: Similarity) -> str:
     if not ranks:
         return "No pair of these classes is named in the paper."
-    pairs = [f"{rank.first}–{rank.second}: {rank.rank}" for rank in ranks]
-    return f"Rank among {ranks[0].of} pairs. {', '.join(pairs)}"
+    places = ", ".join(str(rank.rank) for rank in ranks)
+    _, p, found = pairs_apart(panel)
+    word = vocabulary.WORDS[found]
+    told = f"Framed, the pairs that the paper names:\nranks {places} of {ranks[0].of}"
+    return f"{told}\n{word.symbol} more similar than others: {found} here (p = {p:.2f})"
 
 
 def _frames(axes: Axes, panel: Similarity, ranks: list[PairRank]) -> None:
@@ -95,7 +107,7 @@ def _frames(axes: Axes, panel: Similarity, ranks: list[PairRank]) -> None:
         places = panel.class_names.index(rank.first), panel.class_names.index(rank.second)
         for row, column in (places, places[::-1]):
             corner = (column, row)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=VERMILLION, linewidth=1.8))
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=BLACK, linewidth=1.8))
 
 
 if __name__ == "__main__":

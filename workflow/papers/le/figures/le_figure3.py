@@ -1,8 +1,8 @@
 """LE, Figure 3: test accuracy by explanation method.
 
-Protocol: test split, last epoch; bars are means and whiskers sample s.d. over seeds, dots the seeds
-themselves; CE and LE-Uniform are lines, because the claim is about the order of the bars between
-and above them. Hollow diamonds: published, known for two of the four bars (LE, Table 6).
+Protocol: test split, last epoch; means and sample s.d. over seeds, small dots the seeds themselves.
+CE and LE-Uniform stand apart, because the claim is about the order of the four explanations. Panels
+have the same length of scale. Hollow diamonds: published, known for two of the four (LE, Table 6).
 """
 
 import pandas as pd
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from xkd.report import drawing, looks, plots, published, results
 from xkd.report.layout import label
 
-LINES = ("ce", "le_uniform")
-DOT = {"markersize": 2.8, "markerfacecolor": "white", "color": "black", "markeredgewidth": 0.6}
+CONTROLS = ("ce", "le_uniform")
+SEED = {"markersize": 2.8, "markerfacecolor": "white", "color": looks.GREY, "markeredgewidth": 0.6}
 HOLLOW = {"markersize": 7, "markerfacecolor": "none", "color": looks.BLACK, "zorder": 5}
 
 
@@ -36,39 +36,42 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
     for place, (axes, network) in enumerate(zip(grid[0], networks, strict=True)):
         plots.name_panel(axes, place, label(item["labels"], "network", network))
         seeds = runs[runs.network == network]
-        _bars(axes, frame[frame.network == network], seeds, item)
+        _dots(axes, frame[frame.network == network], seeds, item)
         plots.percent(axes, "Test accuracy (%)")
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4)
+    plots.same_span(list(grid[0]))
+    plots.legend(figure, grid[0, 0].get_legend_handles_labels()[0])
     return figure
 
 
-def _bars(axes: Axes, frame: pd.DataFrame, runs: pd.DataFrame, item: dict) -> None:
-    methods = [name for name in looks.ordered(frame.method) if name not in LINES]
+def _dots(axes: Axes, frame: pd.DataFrame, runs: pd.DataFrame, item: dict) -> None:
+    ordered = looks.ordered(frame.method)
+    methods = sorted(ordered, key=lambda name: name not in CONTROLS)  # controls to the left
     rows = frame.set_index("method")
-    reach = pd.concat([runs.top1, rows["mean"] - rows["std"], rows["mean"] + rows["std"]])
-    reach = pd.concat([reach, rows.published])
-    margin = 0.2 * (reach.max() - reach.min() or 0.01)
-    floor = reach.min() - margin
     for place, method in enumerate(methods):
         look, row = looks.look(method), rows.loc[method]
-        paint = {"color": look.color, "alpha": 0.75, "hatch": look.hatch, "edgecolor": "black"}
-        axes.bar(place, row["mean"] - floor, 0.7, bottom=floor, linewidth=0.7, **paint)
-        if row["std"] > 0:
-            axes.errorbar(place, row["mean"], row["std"], color="black", capsize=4, zorder=3)
         seeds = runs.top1[runs.method == method]
-        name = "one seed" if place == 0 else None
-        axes.plot([place + 0.22] * len(seeds), seeds, "o", zorder=4, label=name, **DOT)
-    for method in [name for name in LINES if name in rows.index]:
-        look, name = looks.look(method), label(item["labels"], "method", method)
-        axes.axhline(rows["mean"][method], color=look.color, linestyle=look.dash, label=name)
+        first = place == 0
+        name = "one seed" if first else None
+        axes.plot([place + 0.2] * len(seeds), seeds, "o", zorder=2, label=name, **SEED)
+        name = "mean ± s.d." if first else None
+        paint = {"color": look.color, "marker": look.marker, "markersize": 6, "linestyle": "none"}
+        paint |= {"markeredgecolor": looks.BLACK, "markeredgewidth": 0.5}
+        spread = 0 if pd.isna(row["std"]) else row["std"]
+        axes.errorbar(place, row["mean"], spread, capsize=4, zorder=3, label=name, **paint)
     if rows.published.notna().any():
-        axes.plot(rows.published.reindex(methods).to_list(), "D", label="published", **HOLLOW)
-    axes.set_xticks(range(len(methods)), [_explanation(name, item) for name in methods])
+        places = [place for place, name in enumerate(methods) if rows.published[name] > 0]
+        theirs = [rows.published[methods[place]] for place in places]
+        axes.plot(places, theirs, "D", linestyle="none", label="published", **HOLLOW)
+    controls = sum(name in CONTROLS for name in methods)
+    if 0 < controls < len(methods):
+        axes.axvline(controls - 0.5, color=looks.GREY, linewidth=0.7, linestyle=":")
+    axes.set_xticks(
+        range(len(methods)), [_explanation(name, item) for name in methods], rotation=20
+    )
+    axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.grid(visible=False, axis="x")
-    axes.set_ylim(floor, reach.max() + margin)
-    plots.cut_mark(axes)
-    axes.set_xlabel("Explanation in LE")
+    axes.margins(y=0.15)
+    axes.set_xlabel("Control, or explanation in LE")
 
 
 def _explanation(method: str, item: dict) -> str:

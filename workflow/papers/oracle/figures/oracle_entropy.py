@@ -3,9 +3,11 @@
     H = (1/N) Σ_i −Σ_k q_ik · log2 q_ik,   q = softmax(z / 4)
 
 Protocol: un-augmented test images, T = 4, mean over images; wide panels: gradient version of x*,
-narrow ones: sign version (A48). Hollow diamonds: Table 3, its swapped column groups put right, the
+narrow ones: sign version (A48). Axes span a tenth of the possible entropy at least. Hollow diamonds: Table 3, its swapped column groups put right, the
 reinforced row beside the sign version.
 """
+
+import math
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -36,7 +38,9 @@ def draw(responses: pd.DataFrame, item: dict, printed: pd.DataFrame | None = Non
     for place, dataset in enumerate(datasets):
         wide, narrow = grid[0, 2 * place : 2 * place + 2]
         narrow.sharey(wide)
-        plots.name_panel(wide, place, label(item["labels"], "dataset", dataset))
+        most = _most_bits(responses, dataset)
+        name = label(item["labels"], "dataset", dataset)
+        plots.name_panel(wide, place, name + (f", of at most {most:.2f} bits" if most else ""))
         for number, network in enumerate(networks):
             rows = frame[(frame.dataset == dataset) & (frame.network == network)]
             theirs = None
@@ -45,6 +49,7 @@ def draw(responses: pd.DataFrame, item: dict, printed: pd.DataFrame | None = Non
             _network(wide, narrow, rows, number, theirs)
         plots.gamma_axis(wide, frame[frame.kind == "gradient"].gamma)
         wide.set(xlabel="Step size γ (linear, then log)", ylabel="Mean entropy at T = 4 (bits)")
+        _least_span(wide, most)
         narrow.tick_params(labelleft=False)
         narrow.set(xlabel="sign, γ′")
     entries = [
@@ -54,8 +59,22 @@ def draw(responses: pd.DataFrame, item: dict, printed: pd.DataFrame | None = Non
     if printed is not None:
         hollow = {"marker": "D", "ls": "", "markerfacecolor": "none", "color": BLACK}
         entries.append(Line2D([], [], label="published (Table 3)", **hollow))
-    figure.legend(handles=entries, loc="outside lower center", ncols=len(entries))
+    plots.legend(figure, entries)
     return figure
+
+
+def _most_bits(responses: pd.DataFrame, dataset: str) -> float:
+    """log2 of the number of classes; 0 where the responses do not say it."""
+    if "classes" not in responses:
+        return 0.0
+    return math.log2(responses.classes[responses.dataset == dataset].iloc[0])
+
+
+def _least_span(axes: Axes, most: float) -> None:
+    """Let the axis span a tenth of what entropy can be, so that a flat line looks flat."""
+    low, high = axes.get_ylim()
+    half = max(high - low, 0.1 * most) / 2
+    axes.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
 
 
 def _network(

@@ -28,7 +28,8 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
     student = label(item["labels"], "network", chosen.network.iloc[0])
     plots.percent(axes[0, 0], f"Test accuracy of {student} (%)")
     axes[0, 0].set_xlabel("Teacher, from small to large")
-    figure.legend(handles=curves.legend_entries(frame, item), loc="outside right center")
+    shown = {"title": item.get("settings", {}).get("legend"), "title_fontsize": 7}
+    figure.legend(handles=curves.legend_entries(frame, item), loc="outside right center", **shown)
     return figure
 
 

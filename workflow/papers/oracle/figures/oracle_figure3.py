@@ -3,7 +3,8 @@
 Protocol: logits (not softmax) scaled to [0, 1] at once, t-SNE with perplexity 30 and PCA
 initialisation, each axis scaled to [0, 1]; un-augmented images, of training unless the legend names
 others, equally many of each class. Twenty colours cannot be told apart
-by everyone, so each superclass also has a number, at the densest spot of its points.
+by everyone, so each superclass also has a number. It stands at the same images in every panel: those
+at the densest spot of the superclass in the first. t-SNE's axes have no meaning and no ticks.
 """
 
 import itertools
@@ -19,7 +20,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from xkd.errors import Refused
-from xkd.report import arrays, drawing, plots
+from xkd.report import arrays, drawing, plots, results
 from xkd.report.arrays import Embeddings
 from xkd.report.looks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
@@ -60,19 +61,20 @@ def measured(embeddings: Embeddings, item: dict) -> pd.DataFrame:
 
 
 @plots.styled
-def draw(embeddings: Embeddings, item: dict) -> Figure:
-    """One panel per γ, two in a row."""
+def draw(embeddings: Embeddings, item: dict, clusters: pd.DataFrame | None = None) -> Figure:
+    """One panel per γ, two in a row; titled by the silhouettes that `clusters.csv` holds."""
     chosen = panels_of(embeddings, item)
+    first = next(iter(chosen.values()))
+    cores = {k: _core(first, embeddings.groups == k) for k in np.unique(embeddings.groups)}
     columns = min(2, len(chosen))
     rows = math.ceil(len(chosen) / columns)
     figure, grid = plots.panels(item, rows, columns, height=1.15 + 3.35 * rows)
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()
     for place, (axes, (gamma, points)) in enumerate(zip(grid.flat, chosen.items(), strict=False)):
-        plots.name_panel(
-            axes, place, f"γ = {gamma:g}" + (" (original images)" if not gamma else "")
-        )
-        _scatter(axes, points, embeddings)
+        name = f"γ = {gamma:g}" + (" (original images)" if not gamma else "")
+        plots.name_panel(axes, place, name + _silhouette(clusters, gamma, embeddings.split))
+        _scatter(axes, points, embeddings, cores)
         _thumbnails(axes, points, embeddings)
     names = embeddings.group_names
     entries = [
@@ -87,7 +89,19 @@ def draw(embeddings: Embeddings, item: dict) -> Figure:
     return figure
 
 
-def _scatter(axes: Axes, points: NDArray, embeddings: Embeddings) -> None:
+def _silhouette(clusters: pd.DataFrame | None, gamma: float, split: str) -> str:
+    """`, silhouette 0.12`: of superclasses on the embedding, mean over its seeds."""
+    if clusters is None:
+        return ""
+    same = (clusters.kind == "gradient") & np.isclose(clusters.gamma, gamma)
+    same &= (clusters.space == "embedding") & (clusters.labels == "super")
+    found = clusters.silhouette[same & (clusters.split == split)]
+    return f", silhouette {plots.two_decimals(found.mean())}" if len(found) else ""
+
+
+def _scatter(
+    axes: Axes, points: NDArray, embeddings: Embeddings, cores: dict[int, NDArray]
+) -> None:
     color = np.array(COLOURS)[embeddings.groups % len(COLOURS)]
     order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of the others
     size = float(np.clip(9000 / len(points), 1.2, 9))
@@ -95,21 +109,21 @@ def _scatter(axes: Axes, points: NDArray, embeddings: Embeddings) -> None:
         part = order[embeddings.groups[order] // len(COLOURS) == lap]
         style = {"s": size * (1 + 0.5 * lap), "linewidths": 0, "alpha": 0.7, "rasterized": True}
         axes.scatter(*points[part].T, c=color[part], marker=marker, **style)
-    for k in np.unique(embeddings.groups):
-        x, y = _densest(points[embeddings.groups == k])
+    for k, core in cores.items():
+        x, y = np.median(points[core], axis=0)
         halo = [withStroke(linewidth=2.2, foreground="white")]
         axes.text(x, y, str(k + 1), ha="center", va="center", fontsize=8, fontweight="bold",
                   color=BLACK, path_effects=halo)  # fmt: skip
-    axes.set(xlim=(-0.16, 1.16), ylim=(-0.16, 1.16), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    axes.set(xlabel="t-SNE axis 1 (scaled)", ylabel="t-SNE axis 2 (scaled)", aspect="equal")
+    axes.set(xlim=(-0.16, 1.16), ylim=(-0.16, 1.16), xticks=[], yticks=[], aspect="equal")
     axes.grid(visible=False)
 
 
-def _densest(points: NDArray, cells: int = 12) -> NDArray:
-    """Mean of the points in the fullest cell of a coarse grid: a mean of all may lie in a gap."""
-    index = np.minimum((points * cells).astype(int), cells - 1)
+def _core(points: NDArray, members: NDArray, cells: int = 12) -> NDArray:
+    """Indices of members in the fullest cell of a coarse grid: a mean of all may lie in a gap."""
+    inside = np.flatnonzero(members)
+    index = np.minimum((points[inside] * cells).astype(int), cells - 1)
     place = index[:, 0] * cells + index[:, 1]
-    return points[place == np.bincount(place).argmax()].mean(axis=0)
+    return inside[place == np.bincount(place).argmax()]
 
 
 def _thumbnails(axes: Axes, points: NDArray, embeddings: Embeddings) -> None:
@@ -135,4 +149,5 @@ if __name__ == "__main__":
     with drawing.job(snakemake):
         item = snakemake.params.item
         embeddings = arrays.embeddings(snakemake.input.embeddings[0])
-        plots.save(draw(embeddings, item), measured(embeddings, item), snakemake.output)
+        clusters = results.read_clusters(snakemake.input.clusters)
+        plots.save(draw(embeddings, item, clusters), measured(embeddings, item), snakemake.output)

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from xkd.report import drawing, plots, published, results
 from xkd.report.looks import BLACK, BLUE, GREEN, VERMILLION
@@ -63,7 +64,7 @@ def draw(clusters: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None
             plots.name_panel(axes, 3 * row + place, f"{PANELS[place]}, {split} images")
             plots.gamma_axis(axes, frame.gamma)
             axes.set_xlabel("Step size γ (linear, then log)")
-    figure.legend(handles=_entries(crosses is not None), loc="outside lower center", ncols=4)
+    plots.legend(figure, _entries(crosses is not None))
     return figure
 
 
@@ -107,6 +108,8 @@ def _entries(crosses: bool) -> list[Line2D]:
             [], [], marker="o", ls="", ms=10, markerfacecolor="none", color=BLACK, label="best γ"
         ),
     ]
+    name = "± s.d. over t-SNE seeds"
+    entries.append(Patch(facecolor=BLACK, alpha=0.2, linewidth=0, label=name))
     if crosses:
         name = "published notebook, augmented images"
         entries.append(Line2D([], [], marker="x", ls="", color=BLACK, label=name))

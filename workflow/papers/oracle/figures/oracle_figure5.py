@@ -1,7 +1,7 @@
 """Oracle, Figure 5: accuracy of every teacher and student pair, by method; one panel per student.
 
 Protocol: test split, last epoch; mean and sample s.d. over seeds; a star marks the best mean of
-each student. Hollow diamonds: last-epoch accuracy in the authors' run records, which exist for
+each student; panels have the same length of scale. Hollow diamonds: last-epoch accuracy in the authors' run records, which exist for
 their own method only.
 """
 
@@ -30,8 +30,8 @@ def draw(runs: pd.DataFrame, item: dict, printed: pd.DataFrame | None = None) ->
         curves.draw_methods(axes, frame[frame.network == students[place]], teachers, item)
         plots.percent(axes, "Test accuracy (%)")
         axes.set_xlabel("Teacher")
-    entries = curves.legend_entries(frame, item)
-    figure.legend(handles=entries, loc="outside lower center", ncols=min(8, len(entries)))
+    plots.same_span([axes for axes in grid.flat if axes.axison])
+    plots.legend(figure, curves.legend_entries(frame, item))
     return figure
 
 

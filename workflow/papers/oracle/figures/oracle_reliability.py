@@ -3,10 +3,11 @@
     ECE = Σ_b (|b| / N) · |acc(b) − conf(b)|      Oracle, Eq. 5
 
 Protocol: un-augmented test images, softmax at T = 1, not calibrated, 20 equal-width bins (left,
-right]. Bars reach the accuracy of a bin, hatching the gap to its mean confidence; below, the share
-of images per bin. x* is computed from the true labels, so its diagram is no property of a
-deployable classifier (A47). Beside ours stands, where there is one, the value that the authors'
-notebook prints; it calls it calibrated, but the fit that it makes leaves the temperature at 1.
+right]. Bars reach the accuracy of a bin, pale where it has fewer than ten images; a stroke marks
+its mean confidence; below, the share of images per bin. x* is computed from the true labels, so its
+diagram is no property of a deployable classifier (A47). Beside ours stands, where there is one, the
+value that the authors' notebook prints; it calls it calibrated, but the fit that it makes leaves
+the temperature at 1.
 """
 
 import itertools
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from xkd.report import drawing, plots, published, reinforced, results
@@ -23,6 +25,7 @@ from xkd.report.layout import label
 from xkd.report.looks import BLUE, GREY, VERMILLION
 
 MOST_COLUMNS = 4
+FEWEST, PALE = 10, 0.35  # images of a bin whose accuracy says something; opacity of others
 
 
 def chosen(responses: pd.DataFrame, item: dict) -> pd.DataFrame:
@@ -93,9 +96,11 @@ def draw(responses: pd.DataFrame, item: dict, printed: pd.DataFrame | None = Non
         lower.set_xlabel("Confidence (%)" if place + columns >= len(found) else "")
     entries = [
         Patch(facecolor=BLUE, edgecolor="black", label="accuracy"),
-        Patch(facecolor="none", edgecolor=VERMILLION, hatch="////", label="gap to mean confidence"),
+        Patch(facecolor=BLUE, alpha=PALE, label=f"of fewer than {FEWEST} images"),
+        Line2D([], [], color=VERMILLION, linewidth=2, label="mean confidence"),
+        Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="as right as sure"),
     ]
-    figure.legend(handles=entries, loc="outside lower center", ncols=2)
+    plots.legend(figure, entries)
     return figure
 
 
@@ -115,9 +120,13 @@ def _diagram(upper: Axes, lower: Axes, row: Any, theirs: float | None) -> None:
     confidence = np.array(bins["confidence"], dtype=float)[full]
     left, width = edges[:-1][full], np.diff(edges)[full]
     box = {"width": width, "align": "edge", "linewidth": 0.4}
-    upper.bar(left, accuracy, color=BLUE, edgecolor="black", **box)
-    upper.bar(left, confidence - accuracy, bottom=accuracy, color="none", edgecolor=VERMILLION,
-              hatch="////", **box)  # fmt: skip
+    for bar, count in zip(
+        upper.bar(left, accuracy, color=BLUE, edgecolor="black", **box),
+        np.array(bins["count"])[full],
+        strict=True,
+    ):
+        bar.set_alpha(1 if count >= FEWEST else PALE)
+    upper.hlines(confidence, left, left + width, color=VERMILLION, linewidth=2, zorder=3)
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=0.9)
     share = np.array(bins["count"])[full] / sum(bins["count"])
     lower.bar(left, share, color=GREY, edgecolor="black", **box)
