@@ -171,7 +171,7 @@ def test_what_is_no_picture_is_left_out_counted_and_said(
     manifest = prepared(mine)
     assert manifest["counts"] == {"train": 8, "holdout": 0, "test": 4}
     assert manifest["notes"]["no_pictures"] == 2
-    said = "mine: 2 files are no pictures and left out: mine/train/dogs/Thumbs.db, mine/val/cats/"
+    said = "mine: 2 files are no pictures, left out: mine/train/dogs/Thumbs.db, mine/val/cats/"
     assert capsys.readouterr().out == f"{said}boxes.txt\n"
 
 

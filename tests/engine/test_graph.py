@@ -19,6 +19,8 @@ from xkd.engine.job import CheckpointSchedule
 from xkd.errors import Refused
 from xkd.plan.runs import Layout, Run
 
+WARM = {"le": {"warmup": 1}}
+
 
 class Stubborn(PretendedCuda):
     """A device that can capture a few steps only."""
@@ -61,6 +63,19 @@ def test_graphs_compute_what_the_loop_computes(school, pretend, uses):
     again(settings, school)
     train(settings, school, precision="float64")
     assert [files(settings, school, seed) for seed in (0, 1)] == by_graph
+
+
+@pytest.mark.parametrize("uses", ["ce", "le", "kd"])
+def test_graphs_round_weights_to_bfloat16_as_the_loop_does(school, pretend, uses):
+    settings = cell(
+        uses, (0,), recipe=replace(RECIPE, epochs=2, milestones=(1,)), **WARM.get(uses, {})
+    )
+    with pretend():
+        train(settings, school, precision="bf16")
+    by_graph = files(settings, school, 0)
+    again(settings, school)
+    train(settings, school, precision="bf16")
+    assert files(settings, school, 0) == by_graph
 
 
 def test_a_captured_graph_keeps_what_only_its_body_refers_to():

@@ -5,6 +5,7 @@ running statistics.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -287,3 +288,55 @@ def test_other_shapes_are_listed() -> None:
     wide = resnet.build(3, 8, CLASSES, depth=8, widths=(4, 8, 32))
     text = refusal(ours(1), wide.state_dict())
     assert "other shapes: layer3.0.conv1.weight [32, 8, 3, 3], expected [16, 8, 3, 3]" in text
+
+
+def repdistiller(depth: int, filters: tuple[int, ...], classes: int = 100) -> dict[str, Tensor]:
+    """Names and shapes of a RepDistiller checkpoint; filters: of the stem and of the stages."""
+    weights: dict[str, Tensor] = {}
+
+    def norm(name: str, width: int) -> None:
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            weights[f"{name}.{part}"] = torch.rand(width)
+        weights[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    stem, *stages = filters
+    weights["conv1.weight"] = torch.rand(stem, 3, 3, 3)
+    norm("bn1", stem)
+    inner = stem
+    for number, width in enumerate(stages, start=1):
+        for block in range((depth - 2) // 6):
+            at = f"layer{number}.{block}"
+            for place in (1, 2):
+                width_in = inner if place == 1 else width
+                weights[f"{at}.conv{place}.weight"] = torch.rand(width, width_in, 3, 3)
+                norm(f"{at}.bn{place}", width)
+            if inner != width:
+                weights[f"{at}.downsample.0.weight"] = torch.rand(width, inner, 1, 1)
+                norm(f"{at}.downsample.1", width)
+            inner = width
+    weights["fc.weight"], weights["fc.bias"] = torch.rand(classes, inner), torch.rand(classes)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "filters", "parameters"),
+    [
+        ("resnet56", 56, (16, 16, 32, 64), 861_620),
+        ("resnet110", 110, (16, 16, 32, 64), 1_736_564),
+        ("resnet32x4", 32, (32, 64, 128, 256), 7_433_860),
+    ],
+)
+def test_the_released_teachers_of_related_methods_fit_the_networks_that_the_config_names(
+    name, depth, filters, parameters
+):
+    settings = config.load(Path(__file__).resolve().parents[2] / "config.yaml", ["scale=paper"])
+    entry = {k: v for k, v in settings["networks"][name].items() if k not in ("label", "recipe")}
+    assert entry.pop("family") == "resnet"
+    network = resnet.build(3, 32, 100, **entry)
+    weights = repdistiller(depth, filters)
+    released.fill(network, weights, "repdistiller", "file")
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+    files = settings["checkpoints"]["repdistiller"]["files"]["cifar100"]
+    assert 0.7 < files[name]["expected_top1"] < 0.8

@@ -176,6 +176,11 @@ def test_a_cell_that_asks_for_no_gpu_takes_none_of_its_hours(demo):
     assert {costs.gpu_hours(s, ENGINE) for s in demo.cells.values()} == {(0.0, True)}
 
 
+def test_weights_that_are_imported_take_no_hours(paper):
+    imported = next(settings for settings in paper.cells.values() if settings.weights)
+    assert costs.gpu_hours(imported, ENGINE) == (0.0, True)
+
+
 def test_photographs_keep_a_gpu_waiting_for_the_cores_that_decode_them(paper):
     settings = cell(paper, "imagenet/resnet18/kd_official/from-resnet34-torchvision")
     images = costs.IMAGES["imagenet_folder"][0] * settings.recipe.epochs

@@ -1,4 +1,4 @@
-"""The demo in small on a cluster, by the README's own words, against the same without SLURM."""
+"""The demo in small on a cluster, by the documentation's own words, against the same without SLURM."""
 
 import re
 import shlex
@@ -9,9 +9,9 @@ from cluster import Cluster
 from small_project import ROOT, Project
 
 
-def readme() -> tuple[str, list[str]]:
-    """The profile that the README's five steps have a user write, and the command they type."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def five_steps() -> tuple[str, list[str]]:
+    """The profile that the five steps of docs/cluster.md have a user write, and their command."""
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     steps = text.partition("## From a laptop to a cluster in five steps")[2].partition("\n## ")[0]
     profile, command = re.findall(r"```(?:yaml)?\n(.*?)```", steps, re.DOTALL)
     python, module, snakemake, *arguments = shlex.split(command)
@@ -22,7 +22,7 @@ def readme() -> tuple[str, list[str]]:
 @pytest.fixture(scope="module")
 def done(reference: Project, cluster: Cluster, tmp_path_factory) -> Project:
     """A project that ran to its end on the cluster, in steps 3 to 5."""
-    profile, arguments = readme()
+    profile, arguments = five_steps()
     home = tmp_path_factory.mktemp("home")
     own = home / ".config" / "snakemake" / "mycluster" / "config.yaml"
     own.parent.mkdir(parents=True)

@@ -26,6 +26,7 @@ STRIPES = DatasetSettings(
     "stripes", "digits", 4, 1, 8, (0.5,), (0.25,), pad=1, flip=True, holdout=16
 )
 NARROW = NetworkSettings("resnet8", "resnet", {"depth": 8, "widths": [4, 6, 8]})
+ATTENTIVE = NetworkSettings("attentive8", "attentive", {"depth": 8, "widths": [4, 6, 8]})
 SMALL = NetworkSettings("mlp16", "mlp", {"hidden": [16, 12]})
 RECIPE = Recipe("r", epochs=4, batch=20, lr=0.05, weight_decay=1e-3, milestones=(2,))
 CODE = "0123456789abcdef"
@@ -72,12 +73,16 @@ def options_of(uses: str, **chosen: Any) -> dict[str, Any]:
 def cell(
     uses: str = "ce",
     seeds: tuple[int, ...] = (0, 1),
-    network: NetworkSettings = NARROW,
+    network: NetworkSettings | None = None,
     recipe: Recipe = RECIPE,
     taught_by: int | None = 0,
     **chosen: Any,
 ) -> CellSettings:
-    """A cell of the striped data; methods that need a teacher get the one of `teacher()`."""
+    """A cell of the striped data; methods that need a teacher get the one of `teacher()`.
+
+    Without a network, the student is of the family that the method trains.
+    """
+    network = network or {None: NARROW, "attentive": ATTENTIVE}[methods.load(uses).FAMILY]
     options = options_of(uses, **chosen)
     declared = {"TEACHER": (method := methods.load(uses)).TEACHER, "REINFORCES": method.REINFORCES}
     needs = TeacherNeeds.of(declared, options)

@@ -95,7 +95,7 @@ def batch_of(teacher: Network, size: int = 4) -> Batch:
     output = teacher.eval()(images, preactivations=True)
 
     def part(name: str) -> Tensor | tuple[Tensor, ...]:
-        value = getattr(output, name)
+        value = getattr(output, name) if name != "strong_logits" else 1 - output.logits
         if isinstance(value, Tensor):
             return value.detach().requires_grad_()
         return tuple(each.detach().requires_grad_() for each in value)
@@ -107,7 +107,8 @@ def batch_of(teacher: Network, size: int = 4) -> Batch:
     parts = {name: part(name) for name in TeacherAnswer._fields if name != "ask"}
     answer = TeacherAnswer(**parts, ask=ask)
     index = torch.arange(size)
-    return Batch(images, TRAIN_LABELS[index], answer, index)
+    strong = numbers(size, 1, 8, 8, seed=10).float()
+    return Batch(images, TRAIN_LABELS[index], answer, index, strong)
 
 
 def real(name: str, **chosen: Any) -> tuple[BaseMethod, Batch]:
@@ -131,9 +132,10 @@ def fixed(
     student, images = Fixed(logits, features), torch.zeros(len(logits), 1)
     context = surround(student, Fixed(teacher, teacher_features), images)
     features = tuple(teacher_features)
-    answer = TeacherAnswer(teacher, teacher, features, features[1:])
+    answer = TeacherAnswer(teacher, teacher, features, features[1:], strong_logits=1 - teacher)
     method = methods.load(name)(student, context, options_of(name, **chosen)).double()
-    return method, Batch(images, LABELS[: len(logits)], answer, torch.arange(len(logits)))
+    index = torch.arange(len(logits))
+    return method, Batch(images, LABELS[: len(logits)], answer, index, images)
 
 
 def total(method: BaseMethod, result: StepOutput, stage: int = 0, epoch: int = 1) -> Tensor:

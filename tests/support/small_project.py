@@ -125,8 +125,9 @@ class Project:
     def status(self, cluster: "Cluster") -> list[str]:
         """The lines of `xkd status`."""
         code = (
-            "from pathlib import Path; from xkd import config, plan, status;"
-            "asked = plan.Plan(config.load(Path('config.yaml')));"
+            "from pathlib import Path; from xkd.monitor import status;"
+            "from xkd.plan import config, grid;"
+            "asked = grid.Plan(config.load(Path('config.yaml')));"
             "print(*status.status(asked, asked.layout()), sep='\\n')"
         )
         environment = {**cluster.environment, "PYTHONPATH": "workflow"}

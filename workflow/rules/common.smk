@@ -69,6 +69,9 @@ PYTHON = (
     if workflow.deployment_settings.deployment_method
     else f"PATH={quote(str(Path(sys.executable).parent))}:$PATH "
 )
+# Snakemake puts this Python into the commands of `script:` as it stands, spaces and all.
+if Path(sys.executable).exists():
+    sys.executable = quote(sys.executable)
 shell.prefix(
     f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(FROZEN))} "
     f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}; "

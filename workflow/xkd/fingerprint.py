@@ -147,13 +147,8 @@ def literals(module: str, class_name: str | None = None) -> dict[str, object]:
 
     This is how the config learns a method's options without importing torch.
     """
-    body = _tree(_file(module)).body
-    if class_name:
-        body = next(
-            node.body for node in body if isinstance(node, ast.ClassDef) and node.name == class_name
-        )
     found = {}
-    for node in body:
+    for node in _body(module, class_name):
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         value = getattr(node, "value", None)
         if isinstance(target, ast.Name) and target.id.isupper() and value is not None:
@@ -162,6 +157,36 @@ def literals(module: str, class_name: str | None = None) -> dict[str, object]:
             except ValueError:
                 continue
     return found
+
+
+def opaque(module: str, class_name: str | None = None) -> list[str]:
+    """Upper-case constants of a module, or of a class in it, that are no plain literals."""
+    names = {
+        target.id
+        for node in _body(module, class_name)
+        for target in (node.targets if isinstance(node, ast.Assign) else [_target(node)])
+        if isinstance(target, ast.Name) and target.id.isupper()
+    }
+    return sorted(names - literals(module, class_name).keys())
+
+
+def classes(module: str) -> list[str]:
+    """Names of the classes that a module defines."""
+    return [node.name for node in _tree(_file(module)).body if isinstance(node, ast.ClassDef)]
+
+
+def _body(module: str, class_name: str | None) -> list[ast.stmt]:
+    """Statements of a module, or of a class in it; none if there is no such class."""
+    body = _tree(_file(module)).body
+    if class_name is None:
+        return body
+    found = [n.body for n in body if isinstance(n, ast.ClassDef) and n.name == class_name]
+    return found[0] if found else []
+
+
+def _target(node: ast.stmt) -> ast.expr | None:
+    """What an annotated assignment gives a value to."""
+    return node.target if isinstance(node, ast.AnnAssign) and node.value else None
 
 
 def docstring(path: Path) -> str:

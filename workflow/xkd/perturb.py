@@ -164,3 +164,14 @@ def random_masks(count: int, size: tuple[int, int], device: torch.device | str) 
     keep = torch.rand(count, 1, device=device)
     sharpness = torch.where(choice(2)[:, 0] == 1, SHARPNESS[1], SHARPNESS[0])
     return torch.sigmoid(sharpness * (rank - keep)).view(count, *size)
+
+
+@torch.no_grad()
+def erased(images: Tensor) -> Tensor:
+    """Images with a random share of their pixels blurred or, by a fair coin per image, set to zero.
+
+    u = x ⊙ m + z b ⊙ (1 − m),   b = blur(x),   z ∈ {0, 1},   m as from `random_masks`
+    """
+    coin = torch.randint(2, (len(images), 1, 1, 1), device=images.device)
+    masks = random_masks(len(images), tuple(images.shape[2:]), images.device).to(images.dtype)
+    return mixed(images, coin * blurred(images), masks)

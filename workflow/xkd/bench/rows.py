@@ -150,11 +150,19 @@ def every_method(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, 
 
 #: Name -> file of the method, stage, options: for every kind of step that there is.
 METHODS: dict[str, tuple[str, int, dict[str, str]]] = {
-    **{name: (name, 0, {}) for name in methods.known() if name not in ("ce", "fsp", "hint", "le")},
+    **{
+        name: (name, 0, {})
+        for name in methods.known()
+        if name not in ("ce", "fsp", "hint", "le", "attentive")
+    },
     **{
         f"{name}, {stage} stage": (name, position, {})
         for name in ("fsp", "hint")
         for position, stage in enumerate(("first", "second"))
+    },
+    **{
+        f"attentive, {stage}": ("attentive", position, {})
+        for position, stage in enumerate(("student", "explanation"))
     },
     **{
         f"le, {explanation}": ("le", 0, {"explanation": explanation})

@@ -102,6 +102,9 @@ class BenchCells:
             recipe: LE's for the network by default.
             chosen: options of the method over its defaults; LE has no warm-up unless chosen.
         """
+        taught_by = network
+        if methods.load(uses).FAMILY == "attentive":
+            network = NetworkSettings(f"attentive_{network.name}", "attentive", network.options)
         dataset, usual = (MNIST, LE_MLP) if network.family == "mlp" else (CIFAR10, LE_RESNET)
         recipe = recipe or usual
         method, declared = methods.load(uses), declaration("methods", uses)
@@ -111,7 +114,7 @@ class BenchCells:
         options |= {"weights": dict(method.WEIGHTS)} | chosen
         teacher = None
         if method.TEACHER:
-            teacher = TeacherSettings(Cell(dataset.name, network.name, "ce"), network)
+            teacher = TeacherSettings(Cell(dataset.name, taught_by.name, "ce"), taught_by)
         return CellSettings(
             Cell(dataset.name, network.name, uses, teacher and teacher.cell.slug),
             dataset,
@@ -163,7 +166,8 @@ class BenchCells:
         """Untrained and frozen; looked up in a table of the usual size wherever logits will do."""
         if not (needs := settings.method.needs).parts:
             return None
-        network = self.network(settings, seed=99).eval().requires_grad_(False)
+        theirs = replace(settings, network=settings.teacher.network)
+        network = self.network(theirs, seed=99).eval().requires_grad_(False)
         if not needs.tabulable:
             return ForwardTeacher(network, needs, settings.dataset, runtime)
         logits = self.table(settings.dataset, runtime.device)

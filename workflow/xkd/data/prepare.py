@@ -61,8 +61,8 @@ def prepare(
     }
     write_json(out / MANIFEST, manifest)
     if others := raw.notes.get("no_pictures"):
-        print(f"{settings.name}: {others} files are no pictures and left out: ", end="")
-        print(raw.notes["files_that_are_no_pictures"])
+        files = "1 file is no picture" if others == 1 else f"{others} files are no pictures"
+        print(f"{settings.name}: {files}, left out: {raw.notes['files_that_are_no_pictures']}")
     return manifest
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xkd.data.strong import StrongViews
 from xkd.plan.settings import DatasetSettings
 
 
@@ -60,6 +61,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
     def expect(self, steps: Sequence[tuple[Tensor, Tensor]]) -> None: ...
     def batch(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]: ...
+    def strong_images(self, index: Tensor) -> Tensor: ...
 
 
 class Resident:
@@ -95,6 +97,7 @@ class Resident:
             inner[:, 1] = inner[:, 0].flip(-2)
         self.labels = labels.to(device, torch.int64)
         self.normalised = Normalisation(settings, device, dtype, channels_last)
+        self.strengthen = StrongViews(device)
         # The window that begins at any pixel of any image, without copying one: [N, P, H, W, C].
         image, _, row, column, channel = self.padded.stride()
         corners = _corners(settings, height + 2 * pad, width + 2 * pad)
@@ -126,8 +129,20 @@ class Resident:
 
     def view_images(self, index: Tensor, view: Tensor) -> Tensor:
         """The images of `batch` alone, for instance to fill a teacher's table."""
-        images = self._windows[index, self._corners[view]]  # [..., H, W, C]
-        return self.normalised(images.movedim(-1, -3))
+        return self.normalised(self._bytes(index, view))
+
+    def strong_images(self, index: Tensor) -> Tensor:
+        """Strong views of images, in views of their own; [B, C, H, W] for an index of [B].
+
+        Draws from torch's global generator of the device.
+        """
+        view = torch.randint(self.views, index.shape, device=index.device)
+        pictures = self._bytes(index, view).to(self.normalised.scale.dtype)
+        return self.normalised(self.strengthen(pictures))
+
+    def _bytes(self, index: Tensor, view: Tensor) -> Tensor:
+        """Views as they are stored, uint8, [..., C, H, W]."""
+        return self._windows[index, self._corners[view]].movedim(-1, -3)
 
 
 def _corners(settings: DatasetSettings, height: int, width: int) -> Tensor:

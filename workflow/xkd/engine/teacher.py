@@ -24,11 +24,18 @@ class TeacherSource(Protocol):
 
     network: Network
 
-    def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+    def answer(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        view: Tensor,
+        strong: Tensor | None = None,
+    ) -> TeacherAnswer:
         """To a batch as the student sees it.
 
         Args:
-            images, labels: of the batch, as in `methods.base.Batch`.
+            images, labels, strong: of the batch, as in `methods.base.Batch`.
             index, view: where they come from, [B], as in `data.stream.EpochOrder`.
         """
         ...
@@ -46,7 +53,14 @@ class ForwardTeacher:
         self.more = {"preactivations": True} if "preactivations" in needs.parts else {}
         self.bounds = bounds_of(needs.reinforcement, dataset, runtime.device, runtime.dtype)
 
-    def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+    def answer(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        view: Tensor,
+        strong: Tensor | None = None,
+    ) -> TeacherAnswer:
         if self.needs.parts == ("ask",):
             return TeacherAnswer(ask=self.ask)
         reinforcement = self.needs.reinforcement
@@ -56,7 +70,9 @@ class ForwardTeacher:
                 images = changed.images
             with torch.no_grad():
                 output = self.network(images, **self.more)
-        parts = {p: self.ask if p == "ask" else getattr(output, p) for p in self.needs.parts}
+                more = {} if strong is None else {"strong_logits": self.network(strong).logits}
+        made = {**more, "ask": self.ask}
+        parts = {p: made[p] if p in made else getattr(output, p) for p in self.needs.parts}
         return TeacherAnswer(**parts)
 
     @torch.no_grad()
@@ -78,7 +94,14 @@ class TableTeacher:
         self.network = network
         self.logits, self.rows, self.dtype = logits, rows, runtime.dtype
 
-    def answer(self, images: Tensor, labels: Tensor, index: Tensor, view: Tensor) -> TeacherAnswer:
+    def answer(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        view: Tensor,
+        strong: Tensor | None = None,
+    ) -> TeacherAnswer:
         return TeacherAnswer(self.logits[view, self.rows[index]].to(self.dtype))
 
 

@@ -1,6 +1,7 @@
 """The training of one seed, a step at a time. The only training loop, and it knows no method."""
 
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,8 +18,24 @@ from xkd.engine.schedule import EpochSettings, epoch_settings
 from xkd.engine.teacher import TeacherSource
 from xkd.errors import Refused
 from xkd.evaluate import accuracy
-from xkd.methods.base import Batch, StepOutput
+from xkd.methods.base import BaseMethod, Batch, StepOutput
 from xkd.plan.settings import CellSettings
+
+
+def select(terms: Mapping[str, Tensor], names: Iterable[str], method: BaseMethod) -> list[Tensor]:
+    """The loss terms that are weighed, in order.
+
+    Raises: Refused if the method did not return one that its WEIGHTS name.
+    """
+    names = list(names)
+    try:
+        return [terms[name] for name in names]
+    except KeyError as missing:
+        file = type(method).__module__.replace(".", "/")
+        raise Refused(
+            f"workflow/{file}.py: forward returned the terms {', '.join(terms) or 'none'}, and "
+            f"WEIGHTS weigh {', '.join(names)}: there is no term {missing}; use the same names"
+        ) from None
 
 
 class Diverged(Refused):
@@ -143,12 +160,14 @@ class Training:
         Returns: what the epoch's record needs, [K]: terms, loss, number of correct answers, meters.
             Nothing is read back to the host here.
         """
-        images, labels = self.cell_data.train.batch(index, view)
-        answer = self.teacher and self.teacher.answer(images, labels, index, view)
+        train = self.cell_data.train
+        images, labels = train.batch(index, view)
+        strong = train.strong_images(index) if self.method.STRONG_VIEW else None
+        answer = self.teacher and self.teacher.answer(images, labels, index, view, strong)
         with self.runtime.autocast():
-            batch = Batch(images, labels, answer, index)
+            batch = Batch(images, labels, answer, index, strong)
             result = self.ask(batch, self.current.name)
-        terms = [result.terms[term] for term in self.terms]
+        terms = select(result.terms, self.terms, self.method)
         loss = self.weighted(terms)
         self.optimiser.forget_gradients()
         self.backward(loss)

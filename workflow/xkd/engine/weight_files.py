@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import re
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,7 +138,8 @@ def _content(path: Path, kind: str) -> object:
     try:
         if kind == "safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files, to whom to report them
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
         if found := re.search(r"GLOBAL (\S+)", str(problem)):

@@ -10,6 +10,7 @@ A file declares in literals
     OPTIONS    of `of_class`, as JSON-schema properties
     SUBJECT    what it reads beside the network: ("surrogate",) or ("objects",)
     CONTROL    whether it ignores the network
+    MANY       whether it asks the network about many images for each explanation
 
 and has one or both of
 

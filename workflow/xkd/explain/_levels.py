@@ -1,5 +1,7 @@
 """Maps of an attentive student's levels, without its explanation network."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,10 +24,16 @@ def level_maps(subject: Subject, explanation: str, images: Tensor, classes: Tens
     ):
         levels = student.levels(some)
         pairs = zip(student.class_maps(levels, chosen), levels.attentions, strict=True)
-        maps.append([_stretched((m.relu() * a)[:, 0], some.shape[2:]) for m, a in pairs])
+        maps.append([shown(m, a, some.shape[2:]) for m, a in pairs])
     return [torch.cat(level) for level in zip(*maps, strict=True)]
 
 
-def _stretched(maps: Tensor, size: torch.Size) -> Tensor:
-    large = enlarged(maps, size)
+def shown(class_map: Tensor, attention: Tensor, size: Sequence[int]) -> Tensor:
+    """minmax( up( ReLU(M[c]) ⊙ A ) ) of one level, [B, H, W].
+
+    Args:
+        class_map: M[c]; attention: A, both [B, 1, h, w].
+        size: (H, W).
+    """
+    large = enlarged((class_map.relu() * attention)[:, 0], size)
     return torch.where(large.amax(dim=(1, 2), keepdim=True) > 0, scaled(large), 0.0)

@@ -1,5 +1,7 @@
 """Grad-CAM at the output of the last block, after its ReLU (A24)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,12 +31,13 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
 @torch.no_grad()
 def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
     """The map of one class, at the size of the image by bilinear interpolation, [B, H, W]."""
-    maps = []
-    for some, chosen in zip(
-        images.split(subject.at_once), classes.split(subject.at_once), strict=True
-    ):
-        last = subject.network(some).features[-1]
-        weights = subject.network.classifier.weight[chosen] / last[0, 0].numel()
-        found = torch.einsum("bk,bkhw->bhw", weights, last).relu()
-        maps.append(enlarged(found, some.shape[2:]))
-    return torch.cat(maps)
+    pairs = zip(images.split(subject.at_once), classes.split(subject.at_once), strict=True)
+    network = subject.network
+    return torch.cat([map_of(network, network(x), c, x.shape[2:]) for x, c in pairs])
+
+
+def map_of(network: Network, output: Output, classes: Tensor, size: Sequence[int]) -> Tensor:
+    """Likewise from a forward pass at hand, without a further one. size: (H, W)."""
+    last = output.features[-1]
+    weights = network.classifier.weight[classes] / last[0, 0].numel()
+    return enlarged(torch.einsum("bk,bkhw->bhw", weights, last).relu(), size)

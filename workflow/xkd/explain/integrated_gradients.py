@@ -8,6 +8,7 @@ from xkd.explain._subject import Subject, class_gradient
 
 LABEL = "Integrated gradients"
 ONE_CLASS = True
+MANY = True
 OPTIONS = {
     "steps": {"description": "points on the way", "type": "integer", "minimum": 1, "default": 50}
 }

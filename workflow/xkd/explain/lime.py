@@ -8,6 +8,7 @@ from xkd.explain._subject import Subject
 
 LABEL = "LIME"
 ONE_CLASS = True
+MANY = True
 OPTIONS = {
     "segments": {
         "description": "a grid of `cells` × `cells` squares, or scikit-image's quickshift or SLIC",

@@ -8,6 +8,7 @@ from xkd.perturb import enlarged_grids
 
 LABEL = "RISE"
 ONE_CLASS = True
+MANY = True
 OPTIONS = {
     "samples": {"description": "N, masks", "type": "integer", "minimum": 1, "default": 2000},
     "cells": {"description": "s, cells a side", "type": "integer", "minimum": 1, "default": 7},

@@ -34,7 +34,7 @@ from xkd.losses import (
 from xkd.methods.base import BaseMethod, Batch, BuildContext, Group, Stage, StepOutput
 from xkd.networks import Network, Output
 from xkd.networks.attentive import AttentiveResNet, Levels
-from xkd.perturb import blurred, mixed, random_masks, total_variation
+from xkd.perturb import blurred, erased, mixed, total_variation
 from xkd.plan.settings import Recipe
 
 BOUND = 4.0  # |e| beyond it is punished: there the sigmoid hardly passes gradient
@@ -259,11 +259,7 @@ def soft_order_masks(raw: Tensor, shares: Tensor) -> Tensor:
     return ((centred - limit) / SOFTNESS).sigmoid().view_as(raw)
 
 
-@torch.no_grad()
 def half_erased(images: Tensor) -> Tensor:
-    """A batch whose first half has parts blurred, or, by a fair coin per image, set to zero."""
+    """A batch whose first half has parts erased; see `perturb.erased`."""
     count = len(images) // 2
-    some = images[:count]
-    coin = torch.randint(2, (count, 1, 1, 1), device=images.device)
-    masks = random_masks(count, tuple(images.shape[2:]), images.device).to(images.dtype)
-    return torch.cat([mixed(some, coin * blurred(some), masks), images[count:]])
+    return torch.cat([erased(images[:count]), images[count:]])

@@ -29,6 +29,7 @@ class TeacherAnswer(NamedTuple):
     features:       F0-F3 as in `networks.Output`
     blocks:         block outputs, likewise
     preactivations: sums that enter the last ReLU of every stage, [B, channels, h, w]
+    strong_logits:  of `Batch.strong`, [B, C]
     ask:            its whole output for images of the method's own making, without gradient; where
                     nothing else is declared, the teacher is not asked about the batch
     """
@@ -38,6 +39,7 @@ class TeacherAnswer(NamedTuple):
     features: tuple[Tensor, ...] = ()
     blocks: tuple[Tensor, ...] = ()
     preactivations: tuple[Tensor, ...] = ()
+    strong_logits: Tensor | None = None
     ask: Callable[[Tensor], Output] | None = None
 
 
@@ -47,12 +49,15 @@ class Batch(NamedTuple):
     images: [B, channels, size, size], augmented and normalised
     labels: [B], int64
     index:  which of the N training images they are, [B], int64, in [0, N)
+    strong: another, strong view of each image (`xkd.data.strong`), as `images`; where the method
+            declares `STRONG_VIEW`
     """
 
     images: Tensor
     labels: Tensor
     teacher: TeacherAnswer | None = None
     index: Tensor | None = None
+    strong: Tensor | None = None
 
 
 class StepOutput(NamedTuple):
@@ -143,6 +148,8 @@ class BaseMethod(nn.Module):
     TEACHER: ClassVar[tuple[str, ...]] = ()
     #: The teacher's logits are those of images reinforced by the options gamma, kind, steps, clip.
     REINFORCES: ClassVar[bool] = False
+    #: Reads `Batch.strong`.
+    STRONG_VIEW: ClassVar[bool] = False
     #: Its result depends on which images share a batch, or on a bank of all images, beyond batch
     #: norm: several processes, each with a part of every batch, would train something else.
     WHOLE_BATCH: ClassVar[bool] = False

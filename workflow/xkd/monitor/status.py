@@ -165,11 +165,16 @@ def _done(job: Job, layout: Layout) -> bool:
 
 def _complete(settings: CellSettings, layout: Layout) -> bool:
     """Whether a cell's manifest has all its seeds."""
+    return len(seeds_there(settings, layout)) == len(settings.seeds)
+
+
+def seeds_there(settings: CellSettings, layout: Layout) -> list[int]:
+    """Seeds of a cell that its manifest has."""
     try:
-        seeds = read_json(layout.manifest(settings.cell))["runs"]
-        return all(str(seed) in seeds for seed in settings.seeds)
+        runs = read_json(layout.manifest(settings.cell))["runs"]
+        return [seed for seed in settings.seeds if str(seed) in runs]
     except (Refused, KeyError, TypeError):
-        return False
+        return []
 
 
 def _asked(plan: Plan, layout: Layout) -> list[CellSettings]:

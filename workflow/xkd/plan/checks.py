@@ -7,6 +7,7 @@ from typing import Any
 from xkd.errors import Refused, unknown
 from xkd.plan.declarations import declaration, known_modules, registered
 from xkd.plan.items import Files
+from xkd.plan.method_options import check_method_options
 from xkd.plan.papers import ITEMS
 from xkd.plan.resolve import Resolver
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
@@ -18,6 +19,7 @@ CLAIMS = {
     "rises": ("to",),
     "grows": ("with",),
     "within": (),
+    "maps": ("measure", "better", "paired"),
 }
 
 
@@ -35,6 +37,7 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
     for name, entry in config["methods"].items():
         resolver.declaration(name)
         _check_lookups(resolver, entry, "methods", name)
+        check_method_options(resolver, name, entry)
         if "published_as" in entry:
             where = ("methods", name, "published_as")
             known("method", entry["published_as"], config["methods"], *where)
@@ -219,6 +222,11 @@ def check_cell(settings: CellSettings, file: str, processes: int = 1) -> None:
             f"{where}: method '{method.name}' searches on a hold-out split, and data set "
             f"'{data.name}' keeps none; set datasets.{data.name}.holdout to some images of each "
             f"class, say {100 * data.classes}"
+        )
+    if data.resized_crop and declaration("methods", method.uses)["STRONG_VIEW"]:
+        raise Refused(
+            f"{where}: method '{method.name}' takes a second, strong view, which is made of images "
+            f"in memory, and those of '{data.name}' stay in their files; take another method"
         )
     _check_student(settings, where)
     _check_compared(settings, where)

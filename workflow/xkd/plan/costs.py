@@ -106,10 +106,11 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
 
     Steps are captured, all seeds train at once, and teachers' tables lie ready (`table_hours`).
 
-    Returns: hours, 0 where the cell does not ask for a GPU; and whether the rate was measured, for
-        its kind of network, precision, batch size and method. Otherwise the hours are a guess.
+    Returns: hours, 0 for imported weights and where a cell does not ask for a GPU; and whether the
+        rate was measured, for its kind of network, precision, batch size and method. Otherwise the
+        hours are a guess.
     """
-    if not training(settings, engine).gpu:
+    if settings.weights or not training(settings, engine).gpu:
         return 0.0, True
     recipe, data, seeds = settings.recipe, settings.dataset, len(settings.seeds)
     family, options = settings.network.family, settings.method.options

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused, unknown
-from xkd.fingerprint import PACKAGE, docstring, literals
+from xkd.fingerprint import PACKAGE, classes, docstring, literals, opaque
 
 __all__ = ["PACKAGE", "docstring", "literals"]
 
@@ -21,6 +21,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "WEIGHTS": {},
         "TEACHER": (),
         "REINFORCES": False,
+        "STRONG_VIEW": False,
         "WHOLE_BATCH": False,
         "NEEDS": (),
         "FAMILY": None,
@@ -35,6 +36,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "ONE_CLASS": False,
         "SUBJECT": (),
         "CONTROL": False,
+        "MANY": False,
     },
     "analyses": {"READS": (), "OUTPUTS": {}, "OPTIONS": {}, "COST": {}},
     "data/sources": {},
@@ -63,12 +65,33 @@ def declaration(package: str, name: str) -> dict[str, Any]:
     if name not in known_modules(package):
         raise Refused(unknown(NOUNS[package], name, known_modules(package)))
     module = f"xkd.{package.replace('/', '.')}.{name}"
+    _check_contract(package, name, module)
     found = literals(module, "Method" if package == "methods" else None)
     declared = {**DEFAULTS[package], **found}
     for schema in declared.get("OPTIONS", {}).values():
         if "registry" in schema:
             schema["enum"] = sorted(registered(schema["registry"]))
     return declared
+
+
+def _check_contract(package: str, name: str, module: str) -> None:
+    """Refuse a file that does not declare itself as its kind has to, with what is wrong in it."""
+    path = f"workflow/xkd/{package}/{name}.py"
+    inside = "Method" if package == "methods" else None
+    if inside and inside not in (found := classes(module)):
+        others = f"found {', '.join(found)}" if found else "found no class"
+        raise Refused(f"{path}: {others}, expected `class Method(BaseMethod):`")
+    for constant in opaque(module, inside):
+        if constant in DEFAULTS[package]:
+            raise Refused(
+                f"{path}: {constant} is no plain literal, and it is read without importing the "
+                "file; write numbers, texts, lists and mappings out in place of names and calls"
+            )
+    if inside and not literals(module, inside).get("WEIGHTS"):
+        raise Refused(
+            f"{path}: class Method declares no WEIGHTS; expected the terms that `forward` returns "
+            'with their factors, such as WEIGHTS = {"ce": 1.0}'
+        )
 
 
 def registered(package: str) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from xkd.errors import Refused
 from xkd.plan.checks import check_cell, check_names
 from xkd.plan.costs import team
 from xkd.plan.items import Item, Seeds
+from xkd.plan.misses import no_cell
 from xkd.plan.papers import ITEMS
 from xkd.plan.resolve import Resolver, Searched
 from xkd.plan.runs import Cell, Layout, Run
@@ -54,7 +55,7 @@ class Plan:
 
     def settings(self, cell: Cell) -> CellSettings:
         if cell not in self.cells:
-            raise Refused(f"no experiment of {self.name} at scale {self.scale} has the cell {cell}")
+            raise Refused(no_cell(self, cell))
         return self.cells[cell]
 
     def trainings(self, item: Item) -> set[Run]:

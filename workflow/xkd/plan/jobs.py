@@ -222,7 +222,8 @@ def claim_inputs(plan: Plan, item: Item, layout: Layout) -> dict[str, Any]:
     """Named inputs of the script that judges an item's claims."""
     files = item_inputs(plan, item, layout)
     shown = {"cells": [str(layout.manifest(cell)) for cell in item.cells]}
-    asked = ("analyses", "responses", "clusters", "similarity", "published")
+    outputs = [declarations.declaration("analyses", name)["OUTPUTS"] for name in item.needs]
+    asked = ("analyses", "published", *(key for keys in outputs for key in keys))
     return shown | {name: files[name] for name in asked if name in files}
 
 

@@ -214,7 +214,7 @@ def conclusions(frame: pd.DataFrame) -> pd.DataFrame:
     Kinds of claims that have no mean over rows conclude for each.
     """
     last = frame.groupby(["claim", "better", "than"], sort=False).tail(1)
-    each = frame[frame.kind == "most_similar"] if len(frame) else frame
+    each = frame[frame.kind.isin(["most_similar", "maps"])] if len(frame) else frame
     return frame.loc[last.index.union(each.index, sort=False)].sort_index()
 
 

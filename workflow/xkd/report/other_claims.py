@@ -6,6 +6,7 @@
                                           reinforcement b than under a
     {grows: silhouette, with: gamma, ...} a column grows with another (Kendall's τ, exact)
     {within: top1, ...}                   our means lie within tolerance of the printed numbers
+    {maps: [a, b], measure: ..., ...}     explanation a is better than b; see `map_claims`
 
 Lines have the columns of `claims`; `n` counts what `counts` says, differences are in `unit`.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from xkd.plan.runs import Cell
-from xkd.report import arrays, published, results, vocabulary
+from xkd.report import arrays, map_claims, published, results, vocabulary
 from xkd.report.compare import METRICS, compare
 
 PLACE = ["dataset", "teacher", "network"]
@@ -37,7 +38,9 @@ def judge(
 ) -> Iterator[dict[str, Any]]:
     """Lines of one claim; see `claims.judge` for the arguments."""
     known = published.load(printed, item["labels"], prefer=item.get("methods", ()))
-    if "most_similar" in claim:
+    if "maps" in claim:
+        yield from map_claims.judge(claim, item, printed, inputs)
+    elif "most_similar" in claim:
         yield from _most_similar(item, inputs)
     elif "rises" in claim:
         yield from _rises(claim, item, known, inputs)

@@ -26,6 +26,9 @@ def read_cells(
 ) -> pd.DataFrame:
     """One row per run: identity, parameters, its metrics (fractions in [0, 1]) and fingerprint.
 
+    Column `precision` is the number format that it was trained in, as its card says; None where no
+    card says so.
+
     Args:
         files: `cell.json` of each cell.
         item: with `runs`, pairs of a cell and its seeds: other seeds that a cell may hold are left
@@ -52,10 +55,13 @@ def read_cells(
                 if wanted is None or int(seed) in wanted:
                     kept = {"seed": int(seed), "fingerprint": run["fingerprint"]}
                     kept["differs"] = name in differing
+                    kept["precision"] = _precision(file.parent / f"seed{seed}")
                     rows.append({**identity, **kept, **run["metrics"]})
         except (KeyError, AttributeError, TypeError, ValueError) as problem:
             raise _unreadable(file, problem) from None
-    empty = pd.DataFrame(columns=[*CELL, "parameters", "seed", "fingerprint", "differs"])
+    empty = pd.DataFrame(
+        columns=[*CELL, "parameters", "seed", "fingerprint", "differs", "precision"]
+    )
     frame = pd.DataFrame(rows) if rows else empty
     # None and NaN both mean "no teacher"; one of them only, whatever pandas makes of a column
     return frame.assign(teacher=frame.teacher.astype(object).where(frame.teacher.notna(), None))
@@ -176,6 +182,39 @@ def code_notes(runs: pd.DataFrame) -> list[str]:
         f"Seeds of {', '.join(names)} come from different code versions ({versions})."
         for versions, names in mixed.items()
     ]
+
+
+def precision_notes(runs: pd.DataFrame) -> list[str]:
+    """Number formats of training other than float32, and means over several of them, in sentences.
+
+    Args:
+        runs: with the columns of `read_cells`; without `precision` there is nothing to tell.
+    """
+    known = runs[runs.precision.notna()] if "precision" in runs else runs[:0]
+    formats: dict[str, list[str]] = {}
+    notes = []
+    for key, cell in known.groupby(CELL, dropna=False, sort=False) if len(known) else ():
+        name = str(Cell(*(None if pd.isna(part) else part for part in key)))
+        seeds = cell.groupby("precision", sort=False).seed.apply(list)
+        for precision in seeds.index:
+            formats.setdefault(precision, []).append(name)
+        if len(seeds) > 1:
+            parts = (f"{kind}: seed {', '.join(map(str, own))}" for kind, own in seeds.items())
+            notes.append(f"The mean of {name} mixes number formats ({'; '.join(parts)}).")
+    if len(formats) == 1:
+        return [f"All trained in {kind}." for kind in formats if kind != "float32"]
+    return notes + [
+        f"Trained in {kind}, unlike the others: {', '.join(names)}."
+        for kind, names in formats.items()
+        if kind != "float32"
+    ]
+
+
+def _precision(folder: Path) -> str | None:
+    """Number format that a run was trained in."""
+    if not (folder / "run.yaml").exists():
+        return None
+    return cards.read(folder).get("engine", {}).get("precision")
 
 
 def _unreadable(file: Path, problem: Exception) -> Refused:

@@ -26,7 +26,13 @@ from xkd.plan.runs import Cell
 from xkd.report import caveats, footnotes, looks, render
 from xkd.report.compare import compare
 from xkd.report.layout import ALONE, Block, lay_out
-from xkd.report.results import CELL, code_notes, teachers_of, with_plain_teachers
+from xkd.report.results import (
+    CELL,
+    code_notes,
+    precision_notes,
+    teachers_of,
+    with_plain_teachers,
+)
 
 SEPARATE = "Published, not comparable with ours"
 
@@ -84,7 +90,8 @@ def accuracy_table(
         Section("Test images, best epoch", compare(students, of_students, best, rows), columns),
         _teachers(teaching, of_teachers, metric),
     ]
-    return assemble([*sections, *extra], item, [footnotes.BEST, *notes, *code_notes(runs)], rows)
+    notes = [footnotes.BEST, *notes, *code_notes(runs), *precision_notes(runs)]
+    return assemble([*sections, *extra], item, notes, rows)
 
 
 def _teachers(teaching: pd.DataFrame, printed: pd.DataFrame, metric: str) -> Section:

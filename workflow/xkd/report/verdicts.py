@@ -28,6 +28,14 @@ PRINTED = (
     "In brackets beside a published difference: the 95 % interval that the printed deviations and "
     "trials support (Welch)."
 )
+MAPS_TITLE = "Claims of the paper, differences between explanations"
+MAPS_RULE = (
+    "Claims about explanations: differences in the named measure, positive where as claimed, image "
+    "by image, each image's values averaged over seeds first; in brackets the 95 % bootstrap "
+    "interval over images (9,999 resamples; Student's over seeds where the measure is one number a "
+    "run), not corrected; p by Wilcoxon's signed-rank test, after Holm's correction over the item."
+)
+FINE = frozenset({"insertion", "deletion", "intensity", "ratio"})  # units shown with 3 decimals
 STAND_INS = "Verdicts here are about what was measured; they say nothing about the paper."
 
 
@@ -109,8 +117,10 @@ def interval(record: Mapping[str, Any], value: str, low: str, high: str) -> str:
 
 
 def shown_in(unit: str, number: float) -> str:
-    """A difference with its sign: percentage points with two decimals, as everything else."""
-    return MISSING if np.isnan(number) else signed(number * (100 if unit == "points" else 1), 2)
+    """A difference with its sign: two decimals, of measures of explanations three."""
+    decimals = 3 if unit in FINE else 2
+    factor = 100 if unit == "points" else 1
+    return MISSING if np.isnan(number) else signed(number * factor, decimals)
 
 
 def _place(place: tuple[str, str, str], rows: pd.DataFrame, labels: Labels) -> str:
@@ -147,8 +157,10 @@ def _rules(frames: Sequence[pd.DataFrame], differs: bool) -> list[str]:
     """How verdicts were reached, and the words that these frames use."""
     used = {word for frame in frames for word in (*frame.verdict, *frame.found)}
     printed = any(frame.published_low.notna().any() for frame in frames)
+    kinds = {kind for frame in frames for kind in frame.kind}
     return [
-        RULE,
+        *([RULE] if kinds - {"maps"} else []),
+        *([MAPS_RULE] if "maps" in kinds else []),
         *([PRINTED] if printed else []),
         *vocabulary.legend(used),
         *([STAND_INS] if differs else []),
@@ -158,7 +170,8 @@ def _rules(frames: Sequence[pd.DataFrame], differs: bool) -> list[str]:
 def add(table: Table, frame: pd.DataFrame, item: Mapping[str, Any]) -> Table:
     """The table of an item with a block of its claims, and what became of them in its notes."""
     measured = frame[frame.verdict != "not measured"]
-    blocks = [block(TITLE, frame, item["labels"])] if len(measured) else []
+    title = MAPS_TITLE if set(frame.kind) == {"maps"} else TITLE
+    blocks = [block(title, frame, item["labels"])] if len(measured) else []
     return replace(
         table, blocks=(*table.blocks, *blocks), notes=(*notes(frame, item), *table.notes)
     )

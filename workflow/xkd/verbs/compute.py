@@ -1,26 +1,32 @@
 """Verbs that compute: what the rules of the pipeline call, each of use by hand as well."""
 
 import argparse
+import os
 import signal
 from pathlib import Path
 
 from xkd.errors import Refused
+from xkd.files import read_json
 from xkd.plan.declarations import declaration
 from xkd.plan.grid import Plan
-from xkd.plan.runs import Cell, Run
+from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings, Reinforcement
+from xkd.wording import span, spread
 
 
 def prepare(plan: Plan, asked: argparse.Namespace) -> None:
     """one compact, checked file per data set"""
     from xkd.data.prepare import prepare
 
-    prepare(
+    out = plan.layout(asked.results).data(asked.subject)
+    manifest = prepare(
         plan.dataset(asked.subject),
         Path(plan.config["data_root"]),
-        plan.layout(asked.results).data(asked.subject),
+        out,
         download=plan.config["download"],
     )
+    counts = ", ".join(f"{count:,} {split}" for split, count in manifest["counts"].items())
+    print(f"{asked.subject}: {counts} images of {len(manifest['class_names'])} classes  {out}")
 
 
 def train(plan: Plan, asked: argparse.Namespace) -> int:
@@ -28,7 +34,11 @@ def train(plan: Plan, asked: argparse.Namespace) -> int:
     from xkd.search import decided
 
     layout = plan.layout(asked.results)
-    return _train(decided(plan.settings(Cell.parse(asked.subject)), layout), plan, asked)
+    settings = decided(plan.settings(Cell.parse(asked.subject)), layout)
+    if status := _train(settings, plan, asked):
+        return status
+    _say(settings.cell, layout)
+    return 0
 
 
 def import_weights(plan: Plan, asked: argparse.Namespace) -> None:
@@ -51,6 +61,7 @@ def import_weights(plan: Plan, asked: argparse.Namespace) -> None:
         threads=asked.threads,
         device=asked.device,
     )
+    _say(settings.cell, layout)
 
 
 def search(plan: Plan, asked: argparse.Namespace) -> int:
@@ -63,8 +74,24 @@ def search(plan: Plan, asked: argparse.Namespace) -> int:
     for _, trial in settings.search.trials:
         if status := _train(plan.settings(trial), plan, asked):
             return status
-    choose(settings, plan.layout(asked.results))
+    layout = plan.layout(asked.results)
+    choose(settings, layout)
+    winner = read_json(layout.search(settings.cell))["winner"]
+    print(
+        f"{settings.cell}: {settings.search.option} = {winner:g} scores best on held-out images; "
+        f"{layout.search(settings.cell)}"
+    )
     return 0
+
+
+def _say(cell: Cell, layout: Layout) -> None:
+    """Print how well a cell does, and where it is."""
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
+        return
+    runs = read_json(layout.manifest(cell))["runs"]
+    scores = [run["metrics"]["top1"] for run in runs.values()]
+    split = next(iter(runs.values()))["metrics"].get("split", "test")
+    print(f"{cell}: {split} {spread(scores)} ({span([*map(int, runs)])})  {layout.cell(cell)}")
 
 
 def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int:
@@ -78,6 +105,7 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
             f"{settings.cell} comes from a file; run `xkd import_weights {settings.cell}`"
         )
     layout = plan.layout(asked.results)
+    _require_data(settings, layout)
     code.keep(layout, *modules_of(settings))
     if settings.teacher:
         for seed in dict.fromkeys(map(settings.teacher.seed_for, settings.seeds)):
@@ -97,6 +125,13 @@ def _train(settings: CellSettings, plan: Plan, asked: argparse.Namespace) -> int
     return status
 
 
+def _require_data(settings: CellSettings, layout: Layout) -> None:
+    """Refuse to begin without the prepared data set."""
+    if not (layout.data(settings.dataset.name) / "manifest.json").exists():
+        name = settings.dataset.name
+        raise Refused(f"data set '{name}' is not prepared; run `xkd prepare {name}` first")
+
+
 def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
     """Settings of a run that is to be used. Raises Refused if it was trained with others."""
     from xkd.records.cards import require_settings
@@ -104,6 +139,9 @@ def _trained(run: Run, plan: Plan, asked: argparse.Namespace) -> CellSettings:
 
     layout = plan.layout(asked.results)
     settings = plan.settings(run.cell)
+    if not (layout.run(run) / "run.yaml").exists():
+        verb = "import_weights" if settings.weights else "train"
+        raise Refused(f"{run} is not there yet; run `xkd {verb} {run.cell}` first")
     require_settings(layout.run(run), decided(settings, layout))
     return settings
 

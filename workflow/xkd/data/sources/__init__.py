@@ -18,10 +18,10 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from xkd.errors import Refused, unknown
+from xkd.errors import Refused, setting, unknown
 from xkd.plan.settings import DatasetSettings
 
-FIND = "set data_root: in config.yaml, or --config data_root=FOLDER"
+FIND = f"set data_root: in config.yaml, or {setting('data_root=FOLDER')}"
 FIND_OR_FETCH = f"{FIND}, or allow download: true"
 
 

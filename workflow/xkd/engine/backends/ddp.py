@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from xkd.engine.backends import loop
 from xkd.engine.job import Job
 from xkd.engine.team import Team
-from xkd.engine.training import Training
+from xkd.engine.training import Training, select
 from xkd.evaluate import count_right
 from xkd.methods.base import BaseMethod, Batch, StepOutput
 
@@ -102,5 +102,6 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         result = self.method(batch, stage)
-        terms = {name: result.terms[name] for name in self._terms()}
+        names = list(self._terms())
+        terms = dict(zip(names, select(result.terms, names, self.method), strict=True))
         return StepOutput(result.logits.detach(), terms, result.meters)
