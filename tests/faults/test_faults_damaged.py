@@ -49,7 +49,7 @@ DAMAGES = {
         f"analysis/responses/{TEACHING}/gradient-0/test.npz", "clusters", "responses"
     ),
 }
-#: What a turned bit may leave readable is compared with other files only in parts.
+#: They carry digests of themselves.
 MANIFESTS = {
     "a manifest of data": Damage("data/digits/manifest.json", "load", "prepare"),
     "a manifest of a cell": Damage(f"runs/{PUPILS.cell}/cell.json", "items", "train"),
@@ -59,9 +59,9 @@ MANIFESTS = {
     ),
 }
 CASES = [(DAMAGES[name], how) for name in DAMAGES for how in (truncated, flipped)]
-CASES += [(damage, truncated) for damage in MANIFESTS.values()]
+CASES += [(damage, how) for damage in MANIFESTS.values() for how in (truncated, flipped)]
 NAMES = [f"{name}, {how.__name__}" for name in DAMAGES for how in (truncated, flipped)]
-NAMES += [f"{name}, truncated" for name in MANIFESTS]
+NAMES += [f"{name}, {how.__name__}" for name in MANIFESTS for how in (truncated, flipped)]
 
 
 @pytest.mark.parametrize(("damage", "how"), CASES, ids=NAMES)

@@ -13,6 +13,7 @@ from xkd.errors import Refused
 from xkd.files import read_json
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Layout, Run
+from xkd.readers import read_npz
 
 MOST = 12  # images of each list; the counts are of all
 PLAIN = "gradient-0"
@@ -43,8 +44,8 @@ def describe(plan: Plan, run: Run, layout: Layout) -> dict[str, Any] | None:
 
 def _answers(path: Path) -> tuple[NDArray, NDArray]:
     """Labels and predicted classes, [N] each."""
-    with np.load(path, allow_pickle=False) as archive:
-        return archive["labels"], archive["logits"].argmax(1)
+    arrays = read_npz(path, ("labels", "logits"))
+    return arrays["labels"], arrays["logits"].argmax(1)
 
 
 def _step(

@@ -58,7 +58,7 @@ def measured(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for pair, students in taught.groupby(PAIR, sort=False):
         own = alone[(alone.dataset == pair[0]) & (alone.network == pair[2])]
-        baseline = own[[looks.family(name) == BASELINE for name in own.method]]
+        baseline = own[own.method.map(looks.family) == BASELINE]
         both = pd.concat([baseline, students])
         for method, some in both.groupby("method", sort=False):
             row = dict(zip(PAIR, pair, strict=True)) | {"method": method, "n": len(some)}
@@ -93,8 +93,7 @@ def draw(frame: pd.DataFrame, item: dict) -> Figure:
     names = column_names(methods, item["labels"])
     for method, name in zip(methods, names, strict=True):
         grid[0, 0].errorbar([], [], [], label=name, **_style(method, methods))
-    handles, texts = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=5)
+    plots.legend(figure, grid[0, 0].get_legend_handles_labels()[0])
     return figure
 
 
