@@ -47,6 +47,7 @@ def import_weights(
     run = Run(settings.cell, settings.seeds[0])
     folder = layout.run(run)
     with locked(layout.lock(settings.cell), f"cell {settings.cell}"):
+        outputs.sweep(layout, settings.cell)
         found = obtain(file, settings.weights, download)
         fingerprint = outputs.fingerprint(settings, code, data_digest(data), found, "float32")
         network = networks.build(settings.network, settings.dataset)
