@@ -81,15 +81,16 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     """
     network, data, seeds = settings.network, settings.dataset, len(settings.seeds)
     students = declaration("methods", settings.method.uses)["PASSES"]
-    passes = 3 * students * forward_gflop(network, data)
-    if settings.teacher is not None:  # as if there were no table, and inputs reinforced
-        passes += 3 * forward_gflop(settings.teacher.network, data)
+    taught = settings.teacher and forward_gflop(settings.teacher.network, data)
+    # As if there were no table, and inputs reinforced.
+    passes = 3 * (students * forward_gflop(network, data) + (taught or 0))
     images = _images(data)[0]
     gflop = passes * images * settings.recipe.epochs * seeds
     steps = settings.recipe.epochs * ceil(images / settings.recipe.batch) * seeds
-    small = gflop / CPU_GFLOPS < 300
     processes = team(settings, engine)
-    threads = DECODERS * processes if data.resized_crop else 1 if small else seeds
+    threads = (
+        DECODERS * processes if data.resized_crop else 1 if gflop / CPU_GFLOPS < 300 else seeds
+    )
     at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
     memory = images_mb(data) + at_once * students * seed_mb(settings, settings.recipe.batch)
@@ -273,8 +274,8 @@ def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float
     if options.get("stem") == "imagenet":
         size = ceil(size / 4)
     layers = []
-    if network.family == "resnet":  # the stem, as wide as the first stage
-        width = options.get("widths", WIDTHS)[0]
+    if network.family == "resnet":  # the stem, mostly as wide as the first stage
+        width = options.get("stem_width") or options.get("widths", WIDTHS)[0]
         layers.append((9 * channels * width * size**2, width * size**2))
         channels = width
     for width, convolutions in _stages(network.family, options):
@@ -297,7 +298,6 @@ def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
         if options["convolutions"] == 10:
             return [(32, 2), (64, 2), (128, 2), (256, 4)]
         return [(16, 2), (32, 2), (64, 2), (128, 2)][: options["convolutions"] // 2]
-    # An ImageNet ResNet, or a family that is not known here and hopefully no larger. A bottleneck
-    # multiplies like two convolutions of 3x3, and puts out three times as much.
+    # An ImageNet ResNet, or an unknown family; a bottleneck is like two convolutions of 3x3.
     blocks = BLOCKS.get(options.get("depth"), BLOCKS[101])
     return [(width, 2 * count) for width, count in zip((64, 128, 256, 512), blocks, strict=True)]
