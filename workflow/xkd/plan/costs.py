@@ -119,13 +119,12 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
     ratio, known = rates.method_ratio(settings.method.uses, options.get("explanation"), family)
     work, needs = (data, recipe.batch, seeds, engine["precision"]), settings.method.needs
     step, measured = _step_seconds(settings.network, *work)
-    step *= ratio
     if settings.teacher and (data.resized_crop or not needs.tabulable):
         passes = 3 if needs.reinforcement else 1  # of three in a training step
         asked, _ = _step_seconds(settings.teacher.network, *work)
-        step, known = step + passes / 3 * asked, False
+        ratio, known = ratio + passes / 3 * asked / step, False
     images = _images(data)[0]
-    seconds = rates.BESIDE * step * recipe.epochs * ceil(images / recipe.batch)
+    seconds = rates.BESIDE * ratio * step * recipe.epochs * ceil(images / recipe.batch)
     if data.resized_crop:  # photographs are decoded by the cores beside the GPU
         seconds = max(seconds, images * recipe.epochs * seeds / (DECODED * DECODERS))
     return (rates.STARTING + seconds) / 3600, measured and known
