@@ -156,16 +156,17 @@ def test_weights_may_have_a_normalisation_of_their_own(
 
 
 def test_a_file_that_may_be_fetched_is_fetched_and_verified(
-    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys, serve
 ) -> None:
     path, top1 = released
-    told = {"url": path.as_uri(), "sha256": digest(path)[:8]}
+    url = serve(path.parent) + path.name
+    told = {"url": url, "sha256": digest(path)[:8]}
     known, root = checkpoint("weights/teacher.th", top1, **told), {"data_root": str(tmp_path)}
     text = refused(
         results, capsys, "import_weights", RELEASED, checkpoints=known, download=False, **root
     )
     put = tmp_path / "weights/teacher.th"
-    assert f"{put} is missing; put {path.as_uri()} there" in text
+    assert f"{put} is missing; put {url} there" in text
     assert f"begins with {digest(path)[:8]}" in text
     assert xkd(results, "import_weights", RELEASED, checkpoints=known, **root) == 0
     assert digest(put) == digest(path)
@@ -174,7 +175,7 @@ def test_a_file_that_may_be_fetched_is_fetched_and_verified(
 def test_offline_says_which_file_to_put_where(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    gone = (tmp_path / "nowhere.pth").as_uri()
+    gone = "http://127.0.0.1:9/nowhere.pth"
     known = checkpoint("t.pth", 0.5, url=gone, sha256="0123456789ab")
     root = {"data_root": str(tmp_path)}
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
@@ -183,7 +184,7 @@ def test_offline_says_which_file_to_put_where(
 
 
 def test_another_file_under_the_name_is_refused(
-    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys, serve
 ) -> None:
     path, top1 = released
     wrong = checkpoint(path, top1, url="https://example.org/t.pth", sha256="00000000")
@@ -191,7 +192,7 @@ def test_another_file_under_the_name_is_refused(
     assert f"begins with {digest(path)[:8]}, expected 00000000" in text
     origin = tmp_path / "origin.pth"
     origin.write_bytes(b"another file")
-    told = {"url": origin.as_uri(), "sha256": "00000000"}
+    told = {"url": serve(tmp_path) + origin.name, "sha256": "00000000"}
     known = checkpoint("t.pth", top1, **told)
     root = {"data_root": str(tmp_path)}
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
@@ -204,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tmp_path.chmod(0o500)
-    told = {"url": released[0].as_uri(), "sha256": "00000000"}
+    told = {"url": "http://127.0.0.1:9/t.pth", "sha256": "00000000"}
     known, root = checkpoint("w/t.pth", 0.5, **told), {"data_root": str(tmp_path)}
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
     assert "Permission denied" in text

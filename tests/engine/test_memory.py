@@ -108,8 +108,9 @@ def test_an_epoch_keeps_one_tensor_however_many_steps_it_has(tmp_path):
     class Counted(Training):
         def advance(self) -> None:
             super().advance()
-            gc.collect()
-            alive.append(sum(isinstance(one, torch.Tensor) for one in gc.get_objects()))
+            if self.position % 10 == 0:
+                gc.collect()
+                alive.append(sum(type(one) is torch.Tensor for one in gc.get_objects()))
 
     settings = cell(seeds=(0,), network=SMALL, recipe=replace(RECIPE, epochs=2, batch=5))
     runtime = Runtime.of(EngineOptions(device="cpu"))
@@ -120,18 +121,17 @@ def test_an_epoch_keeps_one_tensor_however_many_steps_it_has(tmp_path):
         while training.position < len(training.batches):
             training.advance()
         training.end_epoch()
-    assert len(alive) == 80
-    assert max(alive[5:]) - min(alive[5:]) <= 2
+    assert len(alive) == 8
+    assert max(alive) - min(alive) <= 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["loop", "procs"])
 def test_two_hundred_epochs_take_the_memory_of_the_second_and_no_more_than_estimated(
-    tmp_path, monkeypatch, backend
+    tmp_path, monkeypatch
 ):
     """Anonymous memory of all processes, shared pages in parts."""
     layout, seen, estimates = Layout(tmp_path), {}, []
-    prepared(layout, train=100)
+    prepared(layout, train=40)
     settings = cell("le", (0, 1, 2, 3, 4), network=SMALL, explanation="grad", warmup=2)
     settings = replace(settings, recipe=replace(RECIPE, epochs=200, batch=10))
     context = multiprocessing.get_context("fork")
@@ -145,7 +145,7 @@ def test_two_hundred_epochs_take_the_memory_of_the_second_and_no_more_than_estim
 
     monkeypatch.setattr(memory, "require", note)
     job = context.Process(
-        target=train, args=(settings, layout), kwargs={"backend": backend, "threads": 5}
+        target=train, args=(settings, layout), kwargs={"backend": "procs", "threads": 5}
     )
     job.start()
     while job.is_alive():

@@ -12,6 +12,7 @@ from test_faults_killed import MOMENTS, in_process
 
 from xkd.data.dataset import load
 from xkd.errors import Refused
+from xkd.files import read_json, write_json
 from xkd.plan.runs import Layout, Run
 
 
@@ -114,8 +115,8 @@ def test_a_damaged_checkpoint_is_set_aside(
 
 def test_numbers_in_a_manifest_that_are_not_those_of_the_runs_are_refused(whole: Layout) -> None:
     manifest = whole.manifest(TEACHER.cell)
-    text = manifest.read_text()
-    place = text.index('"top1": ') + len('"top1": ')
-    manifest.write_text(f"{text[:place]}0.99{text[text.index(',', place) :]}")
+    content = read_json(manifest)
+    content["runs"]["0"]["metrics"]["top1"] = 0.99
+    write_json(manifest, content)
     with pytest.raises(Refused, match=r"cell.json is damaged: its metrics of seed 0 are not those"):
         STAGES["items"].run(whole)

@@ -92,7 +92,9 @@ def analyse(request: Request) -> None:
     )
     rows: list[dict[str, object]] = []
     arrays: dict[str, NDArray] = {}
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
     done = Parallel(n_jobs=request.threads, return_as="generator")(work)
     for (split, reinforcement, seed), found in zip(clouds, done, strict=True):
         rows += found.rows

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from xkd.data.stream import EpochOrder, Stream
 from xkd.engine.build import build_method
-from xkd.engine.casts import rounded_weights
+from xkd.engine.casts import rounded
 from xkd.engine.cell_data import CellData
 from xkd.engine.optimisers import Moments, Optimiser, like, weight_of
 from xkd.engine.runtime import Runtime
@@ -192,9 +191,10 @@ class Training:
 
     def ask(self, batch: Batch, stage: str) -> StepOutput:
         """The method's answer to a batch."""
-        if self.runtime.rounds_at_once:
-            return functional_call(self.method, rounded_weights(self.method), (batch, stage))
-        return self.method(batch, stage)
+        if not self.runtime.rounds_at_once:
+            return self.method(batch, stage)
+        with rounded(self.method):
+            return self.method(batch, stage)
 
     def backward(self, loss: Tensor) -> None:
         """Leave the gradient of the step's loss, a scalar, with the weights."""

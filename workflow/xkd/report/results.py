@@ -214,4 +214,3 @@ def _precision(folder: Path) -> str | None:
     if not (folder / "run.yaml").exists():
         return None
     return cards.read(folder).get("engine", {}).get("precision")
-

@@ -7,7 +7,6 @@ import codecs
 import hashlib
 import tarfile
 from collections.abc import Mapping
-from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -17,6 +16,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
+from xkd.download import download
 from xkd.errors import Refused, setting, unknown
 from xkd.plan.settings import DatasetSettings
 
@@ -136,18 +136,9 @@ def fetch(url: str, folder: Path, md5: str, unpack: bool = False) -> None:
 
     Raises: Refused when it cannot be fetched, stored, or is not the published file.
     """
-    torchvision_datasets()
-    utils = import_module("torchvision.datasets.utils")
-    name = url.rpartition("/")[2]
-    try:
-        utils.download_url(url, str(folder), filename=name, md5=md5)
-    except (OSError, HTTPException, RuntimeError) as problem:  # RuntimeError: wrong checksum
-        raise Refused(
-            f"cannot download {url} into {folder}: {_one_line(problem)}; "
-            "check the network and the disk, or fetch it by hand"
-        ) from None
+    archive = download(url, folder / url.rpartition("/")[2], f"md5:{md5}")
     if unpack:
-        unpack_archive(folder / name, folder)
+        unpack_archive(archive, folder)
 
 
 def unpack_archive(archive: Path, folder: Path) -> None:
