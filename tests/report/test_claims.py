@@ -309,7 +309,7 @@ def test_a_claim_needs_nothing_but_the_config():
     assert maps not in plan.claimed("le")  # optional: drawn only when asked for
 
 
-@pytest.mark.parametrize("paper", ["le", "oracle"])
+@pytest.mark.parametrize("paper", config.load(ROOT / "config.yaml")["papers"])
 def test_what_the_papers_claim_is_measured_by_the_item_that_shows_it(paper):
     plan = Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
     for shown in plan.claimed(paper):
