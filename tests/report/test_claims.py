@@ -213,11 +213,11 @@ def test_cells_that_differ_are_judged_and_not_compared_with_print():
     assert pd.isna(line["published"])
     assert (line["verdict"], line["found"]) == ("not comparable", "undecided")
     notes = verdicts.notes(frame, asked)
-    assert notes[0] == "Claim 1: LE is better: not comparable; here undecided."
+    assert notes[0] == "Claim 1: LE is better: undecided here, not comparable."
     assert notes[-1] == verdicts.STAND_INS
     page = verdicts.page("LE", [asked | {"name": "le_table2"}], [frame])
     assert page.banner == "paper: other training than the paper's, not comparable with it"
-    assert page.blocks[0].columns == ("not comparable; here undecided",)
+    assert page.blocks[0].columns == ("undecided here, not comparable",)
 
 
 def test_a_comparison_of_the_same_cells_is_counted_under_the_first_item_alone():
