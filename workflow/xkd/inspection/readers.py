@@ -1,35 +1,23 @@
 """Readers of the kinds of files that the pipeline leaves; what each is, and its key numbers."""
 
-import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xkd.errors import Refused
 from xkd.files import parse_yaml, read_json, verify
 from xkd.inspection import arrays, cells, origin
-from xkd.inspection.arrays import damaged, read_npz, read_tensors
+from xkd.inspection.arrays import damaged, read_tensors
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description, sparkline
 from xkd.monitor import traces
+from xkd.readers import read_npz
 from xkd.records import cards
 from xkd.wording import percent, settings
 
 Reader = Callable[[Target, Description], None]
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file brings about into one line. Raises Refused."""
-    try:
-        yield
-    except Refused:
-        raise
-    except Exception as problem:
-        raise damaged(path, f"{type(problem).__name__}: {problem}") from None
 
 
 def _weights(target: Target, found: Description) -> None:
@@ -231,7 +219,7 @@ def _any_csv(target: Target, found: Description) -> None:
 
 
 def _any_json(target: Target, found: Description) -> None:
-    content = read_json(target.path)
+    content = read_json(target.path, sealed=False)
     _add_keys(found, content)
 
 

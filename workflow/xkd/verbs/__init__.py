@@ -112,7 +112,7 @@ VERBS = (
             },
             "--json": JSON,
         },
-        example="trace le_table2 'LE(Grad-CAM)' ResNet14/2",
+        example="trace focal_table1 focal half_resnet8",
     ),
     Verb(
         make.new,

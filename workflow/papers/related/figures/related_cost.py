@@ -80,10 +80,9 @@ def draw(frame: pd.DataFrame, item: dict) -> Figure:
         if place >= len(pairs):
             axes.set_axis_off()
             continue
-        dataset, teacher, network = pairs[place]
-        names = (label(item["labels"], "network", name) for name in (teacher, network))
+        names = (label(item["labels"], "network", name) for name in pairs[place][1:])
         plots.name_panel(axes, place, " → ".join(names))
-        part = frame[(frame[PAIR] == (dataset, teacher, network)).all(axis=1)]
+        part = frame[[pair == pairs[place] for pair in zip(*map(frame.get, PAIR), strict=True)]]
         for row in part.dropna(subset="cost").itertuples():
             spread = 0 if pd.isna(row.std) else row.std
             axes.errorbar(row.cost, row.mean, spread, capsize=2, **_style(row.method, methods))
