@@ -283,6 +283,8 @@ def test_a_page_lists_every_claim_of_a_paper(tmp_path):
     assert [row.lines[0].cells[-1].text for row in over.rows] == ["1", "1"]
     assert details.title == "Table 2: A table"
     assert page.tidy.columns[0] == "item"
+    assert page.tidy.counted.sum() == 7  # means over rows, and what was not measured
+    assert set(page.tidy.outcome[page.tidy.counted]) >= {"not measured", "undecided"}
     output = SimpleNamespace(**{kind: tmp_path / f"page.{kind}" for kind in ("csv", "md", "html")})
     tables.save(page, output)
     assert not (tmp_path / "page.tex").exists()
