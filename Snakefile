@@ -28,6 +28,7 @@ rule all:
     default_target: True
     input:
         [outputs_of(paper) for paper in CONFIG["papers"]],
+        rules.page.output,
 
 
 onstart:

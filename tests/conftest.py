@@ -6,7 +6,10 @@ Bits depend on the number of threads, and threads that wait for each other on a 
 
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,25 @@ def project(reference: Project, tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path / "ein Projekt é", reference)
     yield made
     made.abandon()
+
+
+@pytest.fixture
+def serve(monkeypatch) -> Iterator[Callable[[Path], str]]:
+    """Serves a folder at the address it returns, as the publishers' sites would."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    servers = []
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def start(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import yaml
 from fake_cells import NARROW, SMALL, STRIPES
 
 from xkd import networks
@@ -24,7 +23,7 @@ from xkd.evaluate import (
     save_network,
     save_predictions,
 )
-from xkd.files import digest
+from xkd.files import digest, write_yaml
 
 
 def scored(count: int = 30) -> Scored:
@@ -116,7 +115,7 @@ def run(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_network(networks.build(NARROW, STRIPES), path)
     card = {"files": {"weights.safetensors": digest(path)}}
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(tmp_path / "run.yaml", card)
     return tmp_path
 
 

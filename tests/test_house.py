@@ -21,6 +21,8 @@ FLOORS = (
         "similarity",
         "contrast",
         "warm",
+        "download",
+        "readers",
     ),
     ("plan", "measures"),
     ("networks", "data", "search"),

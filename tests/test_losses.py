@@ -208,15 +208,30 @@ def test_entropy_of_a_certain_prediction_is_zero_with_a_finite_gradient():
 
 
 def test_smoothed_targets_share_the_rest_among_the_other_classes():
-    targets = losses.smoothed_targets(torch.tensor([2, 0]), 4, 0.7)
+    targets = losses.smoothed_targets(torch.tensor([2, 0]), torch.zeros(2, 4), 0.7)
     expected = torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]])
     torch.testing.assert_close(targets, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ],
+)
+def test_smoothed_targets_have_the_number_format_of_the_logits(given, expected):
+    """Rounded to float32, one tenth of a twelfth would be wrong in its ninth digit."""
+    targets = losses.smoothed_targets(torch.tensor([0]), torch.zeros(1, 13, dtype=given), 0.9)
+    assert targets.dtype == expected
+    assert targets[0, 1].item() == torch.tensor((1 - 0.9) / 12, dtype=expected).item()
 
 
 @pytest.mark.parametrize(("confidence", "classes"), [(0.9, 10), (0.6, 3)])
 def test_smoothed_targets_match_torch_under_its_own_convention(confidence, classes):
     a, labels = logits(6, classes).float(), torch.tensor([0, 1, 2, 2, 1, 0])
-    ours = losses.cross_entropy(a, losses.smoothed_targets(labels, classes, confidence))
+    ours = losses.cross_entropy(a, losses.smoothed_targets(labels, a, confidence))
     epsilon = (1 - confidence) * classes / (classes - 1)
     torch.testing.assert_close(ours, F.cross_entropy(a, labels, label_smoothing=epsilon))
 
@@ -224,7 +239,7 @@ def test_smoothed_targets_match_torch_under_its_own_convention(confidence, class
 @pytest.mark.parametrize(("classes", "confidence"), [(1, 0.9), (10, 0.0), (10, 1.5)])
 def test_smoothing_out_of_range_is_refused(classes, confidence):
     with pytest.raises(ValueError, match="expected"):
-        losses.smoothed_targets(torch.tensor([0]), classes, confidence)
+        losses.smoothed_targets(torch.tensor([0]), torch.zeros(1, classes), confidence)
 
 
 # ------------------------------------------------------------------------------------- permutations

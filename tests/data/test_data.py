@@ -152,7 +152,7 @@ def test_data_without_a_manifest_are_unfinished(copy):
 
 def test_another_file_in_place_of_the_manifest_is_refused(copy):
     write_json(copy / MANIFEST, {"name": "digits"})
-    with pytest.raises(Refused, match="no manifest of a prepared data set"):
+    with pytest.raises(Refused, match=r"manifest\.json is damaged .'digests' is missing in it"):
         load(copy)
 
 

@@ -2,12 +2,8 @@ import gzip
 import io
 import pickle
 import tarfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -135,28 +131,6 @@ def test_damaged_cifar_is_refused_by_name_and_never_unpickled(
     with pytest.raises(Refused, match=message.format(name)):
         prepare(settings, root, tmp_path / "out")
     assert how == "absent" or next(root.rglob(name)).read_bytes() not in opened
-
-
-@pytest.fixture
-def serve(monkeypatch) -> Iterator[Callable[[Path], str]]:
-    """Serves a folder at the address it returns, as the publishers' sites would."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    servers = []
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize("how", ["absent", "truncated"])

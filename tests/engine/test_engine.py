@@ -25,6 +25,7 @@ from xkd.engine.options import EngineOptions
 from xkd.engine.schedule import epoch_settings
 from xkd.errors import Refused
 from xkd.evaluate import load_network
+from xkd.files import read_json
 from xkd.methods.base import Batch, Group, TeacherAnswer
 from xkd.plan.runs import Layout, Run
 from xkd.reinforce import reinforce
@@ -130,9 +131,9 @@ def test_mutual_learning_leaves_both_networks_and_reports_the_first(layout):
     )
     assert own.shape == peer.shape
     assert not torch.equal(own, peer)
-    scores = json.loads((folder / "metrics-peer.json").read_text())
+    scores = read_json(folder / "metrics-peer.json")
     assert scores["top1"] > 0.25, "better than chance"
-    own_scores = json.loads((folder / "metrics.json").read_text())
+    own_scores = read_json(folder / "metrics.json")
     assert scores.keys() - {"split"} < own_scores.keys()
     manifest = json.loads(layout.manifest(settings.cell).read_text())["runs"]["0"]
     assert manifest["metrics"] == own_scores
@@ -254,7 +255,7 @@ def test_a_killed_process_harms_no_other_seed(layout, monkeypatch):
     settings = cell(seeds=(0, 1, 2))
     with monkeypatch.context() as patch:
         patch.setattr(procs, "train_seed", killed)
-        with pytest.raises(Refused, match=r"seed 1: its process was ended by signal 9 .* memory"):
+        with pytest.raises(Refused, match=r"seed 1: its process was ended by SIGKILL .* memory"):
             train(settings, layout, backend="procs", threads=3)
     kept = [files(settings, layout, seed) for seed in (0, 2)]
     train(settings, layout, backend="procs", threads=3)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from fake_checkpoints import checkpoint, refused, xkd
 from safetensors.torch import load_file
 
 from xkd import networks
-from xkd.__main__ import main
 from xkd.data.dataset import load
 from xkd.evaluate import Scored, accuracy, load_predictions
 from xkd.files import digest, read_json
@@ -22,47 +22,6 @@ from xkd.plan.settings import NetworkSettings
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED, RELEASED = "digits/half_resnet8/ce", "digits/half_resnet8/released"
 STUDENT = "digits/half_resnet8/oracle/from-half_resnet8-released"
-GRIDS = """
-le_table2:
-  - { datasets: [cifar10], networks: [resnet8], methods: [ce], seeds: [0] }
-oracle_teacher20:
-  - { datasets: [cifar100], networks: [resnet20], methods: [released], seeds: [0] }
-oracle_figure5:
-  - datasets: [cifar100]
-    networks: [resnet20]
-    methods: [oracle]
-    teachers: [oracle20]
-    seeds: [0]
-"""
-SETS = {
-    "experiments": yaml.safe_load(GRIDS),
-    "teachers.oracle20": {"network": "resnet20", "method": "released", "seed": 0},
-    "analyses": {
-        "responses": {"gradient": [0, 0.5], "sign": [], "keep": [0.5], "splits": ["test"]},
-        "clusters": {
-            "gammas": [0, 0.5],
-            "splits": ["test"],
-            "points": 100,
-            "perplexity": 30,
-            "embedding_seeds": 1,
-        },
-    },
-}
-
-
-def checkpoint(file: Path | str, top1: float, keys: str = "akamaster", **more: object) -> dict:
-    entry = {"file": str(file), "expected_top1": top1, **more}
-    files = {"digits": {"half_resnet8": entry}}
-    return {"released": {"label": "Released", "keys": keys, "files": files}}
-
-
-def xkd(results: Path, *verb: str, checkpoints: dict, **more: object) -> int:
-    sets = {**SETS, "checkpoints": checkpoints, **more}
-    told = [
-        part for key, value in sets.items() for part in ("--set", f"{key}={yaml.safe_dump(value)}")
-    ]
-    config = str(ROOT / "config.yaml")
-    return main([*verb, "--config", config, "--results", str(results), *told])
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +93,6 @@ def test_an_import_is_not_repeated_until_the_file_changes(
     assert yaml.safe_load(card.read_text())["source"]["sha256"] == digest(own)
 
 
-def refused(results: Path, capsys: pytest.CaptureFixture, *verb: str, **known: object) -> str:
-    capsys.readouterr()
-    assert xkd(results, *verb, **known) == 2
-    text = capsys.readouterr().err
-    assert text.count("\n") == 1
-    return text
-
-
 @pytest.mark.parametrize("points", [-0.3, 0.3])
 def test_another_accuracy_is_refused_and_says_what_to_check(
     results: Path, released: tuple[Path, float], capsys: pytest.CaptureFixture, points: float
@@ -205,16 +156,17 @@ def test_weights_may_have_a_normalisation_of_their_own(
 
 
 def test_a_file_that_may_be_fetched_is_fetched_and_verified(
-    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys, serve
 ) -> None:
     path, top1 = released
-    told = {"url": path.as_uri(), "sha256": digest(path)[:8]}
+    url = serve(path.parent) + path.name
+    told = {"url": url, "sha256": digest(path)[:8]}
     known, root = checkpoint("weights/teacher.th", top1, **told), {"data_root": str(tmp_path)}
     text = refused(
         results, capsys, "import_weights", RELEASED, checkpoints=known, download=False, **root
     )
     put = tmp_path / "weights/teacher.th"
-    assert f"{put} is missing; put {path.as_uri()} there" in text
+    assert f"{put} is missing; put {url} there" in text
     assert f"begins with {digest(path)[:8]}" in text
     assert xkd(results, "import_weights", RELEASED, checkpoints=known, **root) == 0
     assert digest(put) == digest(path)
@@ -223,7 +175,7 @@ def test_a_file_that_may_be_fetched_is_fetched_and_verified(
 def test_offline_says_which_file_to_put_where(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    gone = (tmp_path / "nowhere.pth").as_uri()
+    gone = "http://127.0.0.1:9/nowhere.pth"
     known = checkpoint("t.pth", 0.5, url=gone, sha256="0123456789ab")
     root = {"data_root": str(tmp_path)}
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
@@ -232,7 +184,7 @@ def test_offline_says_which_file_to_put_where(
 
 
 def test_another_file_under_the_name_is_refused(
-    results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
+    results: Path, released: tuple[Path, float], tmp_path: Path, capsys, serve
 ) -> None:
     path, top1 = released
     wrong = checkpoint(path, top1, url="https://example.org/t.pth", sha256="00000000")
@@ -240,7 +192,7 @@ def test_another_file_under_the_name_is_refused(
     assert f"begins with {digest(path)[:8]}, expected 00000000" in text
     origin = tmp_path / "origin.pth"
     origin.write_bytes(b"another file")
-    told = {"url": origin.as_uri(), "sha256": "00000000"}
+    told = {"url": serve(tmp_path) + origin.name, "sha256": "00000000"}
     known = checkpoint("t.pth", top1, **told)
     root = {"data_root": str(tmp_path)}
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
@@ -253,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     results: Path, released: tuple[Path, float], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tmp_path.chmod(0o500)
-    told = {"url": released[0].as_uri(), "sha256": "00000000"}
+    told = {"url": "http://127.0.0.1:9/t.pth", "sha256": "00000000"}
     known, root = checkpoint("w/t.pth", 0.5, **told), {"data_root": str(tmp_path)}
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known, **root)
     assert "Permission denied" in text
@@ -269,57 +221,3 @@ def test_trained_cells_are_not_imported_nor_imported_ones_trained(
     assert "is trained, not imported" in text
     text = refused(results, capsys, "import_weights", RELEASED, checkpoints=known)
     assert "none.pth is missing" in text
-
-
-MISTAKES = {
-    "percent": ({"expected_top1": 69.26}, "expected_top1: found 69.26, expected at most 1"),
-    "no accuracy": ({"expected_top1": None}, "expected_top1: found None, expected a number"),
-    "no digest": ({"url": "https://example.org/a"}, "'sha256' is a dependency of 'url'"),
-    "digest in capitals": ({"sha256": "ABCDEF01"}, "expected the first 8 to 64 digits"),
-}
-
-
-@pytest.mark.parametrize(("change", "message"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_mistakes_in_an_entry_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture, change: dict, message: str
-) -> None:
-    known = checkpoint("none.pth", 0.5)
-    known["released"]["files"]["digits"]["half_resnet8"].update(change)
-    assert message in refused(tmp_path, capsys, "check", checkpoints=known)
-
-
-def test_names_that_do_not_fit_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    known = checkpoint("none.pth", 0.5)
-    files = known["released"]["files"]
-    other = {"released": {**known["released"], "keys": "akamster"}}
-    assert "keys: found 'akamster'" in refused(tmp_path, capsys, "check", checkpoints=other)
-    other = {"released": {**known["released"], "files": {"digits": {"resnet8": {}}}}}
-    assert "'file' is missing" in refused(tmp_path, capsys, "check", checkpoints=other)
-    entry = files["digits"]["half_resnet8"]
-    other = {"released": {**known["released"], "files": {"digits": {"resnet8": entry}}}}
-    text = refused(tmp_path, capsys, "check", checkpoints=other)
-    assert "unknown file 'digits/half_resnet8'" in text
-    assert "known: digits/resnet8" in text
-    other = {"released": {**known["released"], "files": {"digts": {"resnet8": entry}}}}
-    assert "did you mean 'digits'?" in refused(tmp_path, capsys, "check", checkpoints=other)
-    assert "a method has this name" in refused(
-        tmp_path, capsys, "check", checkpoints={**known, "kd": known["released"]}
-    )
-
-
-def test_one_file_is_one_seed_and_no_teacher_of_searches(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    known = checkpoint("none.pth", 0.5)
-    grid = {"datasets": ["cifar100"], "networks": ["resnet20"], "methods": ["released"]}
-    text = refused(
-        tmp_path, capsys, "check", checkpoints=known,
-        **{"experiments.oracle_teacher20": [{**grid, "seeds": [0, 1]}]},
-    )  # fmt: skip
-    assert "found seeds 0, 1 of digits/half_resnet8/released, which is one file" in text
-    grid |= {"methods": ["ban"], "teachers": ["oracle20"], "seeds": [0]}
-    text = refused(
-        tmp_path, capsys, "check", checkpoints=known,
-        **{"experiments.oracle_teacher20": [grid]},
-    )  # fmt: skip
-    assert "a search needs a teacher that has not seen the hold-out images" in text

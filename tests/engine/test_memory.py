@@ -1,16 +1,24 @@
 """How much memory a cell will take, said before it starts."""
 
+import gc
+import multiprocessing
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from fake_cells import NARROW, RECIPE, SMALL, STRIPES, cell
+import torch
+from fake_cells import NARROW, RECIPE, SMALL, STRIPES, cell, prepared, train
 
 from xkd import networks
 from xkd.engine import memory
+from xkd.engine.cell_data import CellData
 from xkd.engine.memory import Estimate, estimate, require
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
+from xkd.engine.training import Training
 from xkd.errors import Refused
+from xkd.plan.runs import Layout
 
 RUNTIME = Runtime.of(EngineOptions(device="cpu"))
 
@@ -90,6 +98,81 @@ def test_seeds_begin_as_long_as_half_of_the_memory_holds_them(monkeypatch):
     assert memory.room(Estimate(0.5e9, 1e9), RUNTIME) == 4
     monkeypatch.setattr(memory, "available", lambda runtime: None)
     assert memory.room(Estimate(0.5e9, 1e9), RUNTIME) > 1000
+
+
+def test_an_epoch_keeps_one_tensor_however_many_steps_it_has(tmp_path):
+    """Small ones that lie between blocks which come and go would let the heap grow for hours."""
+    layout, alive = Layout(tmp_path), []
+    prepared(layout, train=200)
+
+    class Counted(Training):
+        def advance(self) -> None:
+            super().advance()
+            if self.position % 10 == 0:
+                gc.collect()
+                alive.append(sum(type(one) is torch.Tensor for one in gc.get_objects()))
+
+    settings = cell(seeds=(0,), network=SMALL, recipe=replace(RECIPE, epochs=2, batch=5))
+    runtime = Runtime.of(EngineOptions(device="cpu"))
+    cell_data = CellData.of(settings, layout.data("stripes"), runtime)
+    training = Counted(settings, 0, cell_data, None, runtime)
+    while not training.finished:
+        training.begin_epoch()
+        while training.position < len(training.batches):
+            training.advance()
+        training.end_epoch()
+    assert len(alive) == 8
+    assert max(alive) - min(alive) <= 2
+
+
+@pytest.mark.slow
+def test_two_hundred_epochs_take_the_memory_of_the_second_and_no_more_than_estimated(
+    tmp_path, monkeypatch
+):
+    """Anonymous memory of all processes, shared pages in parts."""
+    layout, seen, estimates = Layout(tmp_path), {}, []
+    prepared(layout, train=40)
+    settings = cell("le", (0, 1, 2, 3, 4), network=SMALL, explanation="grad", warmup=2)
+    settings = replace(settings, recipe=replace(RECIPE, epochs=200, batch=10))
+    context = multiprocessing.get_context("fork")
+    inbound, outbound = context.Pipe(duplex=False)
+    require = memory.require
+
+    def note(settings, needed, at_once, runtime):
+        estimates.append(needed.total(at_once))
+        outbound.send(estimates[-1])
+        require(settings, needed, at_once, runtime)
+
+    monkeypatch.setattr(memory, "require", note)
+    job = context.Process(
+        target=train, args=(settings, layout), kwargs={"backend": "procs", "threads": 5}
+    )
+    job.start()
+    while job.is_alive():
+        processes = [job.pid, *children(job.pid)]
+        seen[time.monotonic()] = (len(processes), sum(map(anonymous, processes)))
+        job.join(0.2)
+    assert job.exitcode == 0
+    whole = [size for count, size in seen.values() if count == max(c for c, _ in seen.values())]
+    early, late = max(whole[: len(whole) // 10 + 2]), max(whole)
+    assert late < 1.15 * early
+    assert late < inbound.recv()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def anonymous(pid: int) -> float:
+    """Bytes of a process's own pages, and its share of those that it shares."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if "Pss_Anon" in line)
+    except (OSError, StopIteration):
+        return 0.0
 
 
 def test_free_memory_is_known_on_linux():

@@ -67,6 +67,18 @@ def test_an_epoch_with_nothing_to_learn_from_is_refused():
         epoch_settings([Stage("train", 3, lambda epoch: {"ce": float(epoch == 1)})], PAPER)
 
 
+def test_one_cycle_rises_for_a_third_of_the_epochs_and_falls_to_almost_nothing():
+    recipe = Recipe("r", epochs=100, batch=1, lr=1.0, schedule="one_cycle")
+    rates = [recipe.lr_at(epoch) for epoch in range(1, 101)]
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 29 <= peak <= 30
+    assert rates[0] == pytest.approx(1 / 25, abs=0.002)
+    assert max(rates) == pytest.approx(1, abs=0.002)
+    assert rates[-1] < 0.001
+
+
 def test_a_cosine_falls_from_the_full_rate_to_almost_nothing():
     """0.025 · (1 + cos(π(e − 1) / 300)) for epoch e, of MCL-OKD's recipe."""
     recipe = Recipe("r_mcl", epochs=300, batch=64, lr=0.05, schedule="cosine")

@@ -31,7 +31,7 @@ def layout(tmp_path):
 
 
 @pytest.fixture
-def broadcast(tmp_path, monkeypatch):
+def told(tmp_path, monkeypatch):
     """Lets every epoch leave a line `seed epoch began ended`; returns the lines so far."""
     log = tmp_path / "epochs"
     begin_epoch, end_epoch = Training.begin_epoch, Training.end_epoch
@@ -186,7 +186,7 @@ def test_a_process_that_somebody_else_stops_is_no_success(layout, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(procs, "train_seed", stopped)
-        with pytest.raises(Refused, match=r"1 of 5 seeds failed.*seed 3: .* asked to stop"):
+        with pytest.raises(Refused, match=r"1 of 5 seeds failed.*seed 3: its process was stopped"):
             train(settings, layout, backend="procs", threads=2)
     assert train(settings, layout, backend="procs", threads=2) == 0
 

@@ -89,6 +89,7 @@ def test_a_training_job_that_is_killed(
     assert not layout.manifest(PUPILS.cell).exists(), "nothing looks finished that is not"
     done = finished(layout)
     assert teach(layout) == 0
+    assert not list(layout.root.rglob(".*.part")), "halves of files are swept"
     assert done.items() <= finished(layout).items(), "what was finished is not done again"
     expect_the_same(layout, after="train")
 
@@ -141,7 +142,7 @@ def test_one_of_the_processes_of_a_job_that_is_killed_harms_no_other_seed(
 
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointSchedule, "after_step", fatal)
-        with pytest.raises(Refused, match=r"1 of 2 seeds failed, .* seed 1: .* by signal 9"):
+        with pytest.raises(Refused, match=r"1 of 2 seeds failed, .* seed 1: .* by SIGKILL"):
             teach(layout, backend="procs", threads=2)
     done = finished(layout)
     assert any(path.parent.name == "seed0" for path in done)

@@ -1,9 +1,12 @@
 """What happens to Snakemake itself, and to the place where it works."""
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +51,33 @@ def test_ctrl_c_leaves_checkpoints_and_the_same_command_continues(
     assert status == 1
     assert f"to continue: python -m snakemake --workflow-profile {LOCAL}" in printed
     assert not (project.folder / LOCK).exists()
+    project.release()
+    succeed(project, MANIFEST)
+    assert "seed 0 continues after epoch" in project.log()
+    expect_the_same()
+
+
+def test_a_terminal_that_is_closed_leaves_checkpoints_and_no_lock(
+    project: Project, expect_the_same: Callable
+) -> None:
+    project.hold()
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", LOCAL, "--cores", "2"]
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(project.folder)
+        os.environ.pop("PYTHONPATH", None)
+        os.execv(sys.executable, [*command, MANIFEST])
+    os.set_blocking(terminal, False)
+
+    def waits() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            os.read(terminal, 65536)
+        return bool(list(project.folder.glob("held.*")))
+
+    wait_for(waits, project)
+    os.close(terminal)
+    wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0], project)
+    wait_for(lambda: not (project.folder / LOCK).exists(), project)
     project.release()
     succeed(project, MANIFEST)
     assert "seed 0 continues after epoch" in project.log()

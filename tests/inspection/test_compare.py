@@ -9,6 +9,7 @@ import pytest
 from made_demo import CE, GRAD, STUDENT
 from scipy import stats
 
+from xkd.files import read_json, read_yaml, write_json, write_yaml
 from xkd.inspection.differences import agreement, difference
 
 PAIRS = [(0, 0), (1, 1), (2, 2)]
@@ -30,9 +31,7 @@ def test_a_cell_is_equal_to_itself_and_the_status_says_so(made, capsys):
 def test_a_copy_elsewhere_is_equal_whenever_and_wherever_it_was_trained(made, capsys, tmp_path):
     copy = shutil.copytree(made.layout.root, tmp_path / "demo")
     card = copy / "runs" / CE / "seed0" / "run.yaml"
-    text = card.read_text()
-    lines = [line for line in text.splitlines() if not line.startswith(("host:", "seconds:"))]
-    card.write_text("\n".join([*lines, "host: elsewhere", "seconds: 9.0"]) + "\n")
+    write_yaml(card, {**read_yaml(card), "host": "elsewhere", "seconds": 9.0})
     assert compared(made, capsys, CE, copy / "runs" / CE)[0] == 0
 
 
@@ -65,11 +64,11 @@ def test_two_methods_differ_in_settings_code_and_numbers_with_intervals(made, ca
 def test_two_code_versions_name_the_modules_in_which_they_differ(made, capsys, tmp_path):
     copy = shutil.copytree(made.layout.root, tmp_path / "demo")
     card = copy / "runs" / CE / "seed0" / "run.yaml"
-    digest = card.read_text().split("fingerprint: ")[1].partition("-")[0]
-    card.write_text(card.read_text().replace(digest, "0" * 16))
-    modules = json.loads((copy / ".code" / f"{digest}.json").read_text())
-    modules["xkd.losses"] = "changed"
-    (copy / ".code" / f"{'0' * 16}.json").write_text(json.dumps(modules))
+    content = read_yaml(card)
+    digest, rest = content["fingerprint"].split("-")
+    write_yaml(card, {**content, "fingerprint": f"{'0' * 16}-{rest}"})
+    modules = read_json(copy / ".code" / f"{digest}.json")
+    write_json(copy / ".code" / f"{'0' * 16}.json", {**modules, "xkd.losses": "changed"})
     status, found = compared(made, capsys, f"{CE}/seed0", copy / "runs" / CE / "seed0")
     assert (status, found["equal"]) == (1, False)
     assert found["code"][-1] == "modules that differ: xkd.losses"

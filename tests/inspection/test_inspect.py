@@ -12,6 +12,7 @@ from made_demo import ASKED, CE, GRAD, PEERS, ROOT, SEARCHED, SMALL, STUDENT, TE
 
 from xkd.__main__ import main
 from xkd.errors import Refused
+from xkd.files import write_json
 from xkd.inspection import describe, origin
 from xkd.inspection.target import find
 from xkd.inspection.text import sparkline
@@ -176,7 +177,7 @@ def test_an_unknown_word_is_answered_with_the_nearest_name(made, capsys, word, h
 def test_the_scale_follows_from_the_path(made, capsys):
     paper = made.results / "paper" / "runs" / "mnist" / "mlp1024" / "ce"
     paper.mkdir(parents=True)
-    (paper / "cell.json").write_text(json.dumps({"runs": {}, "parameters": 1}))
+    write_json(paper / "cell.json", {"runs": {}, "parameters": 1})
     where = ["--results", str(made.results), "--config", str(ROOT / "config.yaml")]
     assert main(["inspect", str(paper), *where]) == 0
     printed = capsys.readouterr().out

@@ -136,14 +136,20 @@ def test_soft_masks_keep_the_largest_values_and_gradient_sees_no_shift():
 
 def test_a_collapsed_explanation_network_has_failed_and_a_dark_order_has_not():
     method, _ = real("attentive")
-    good = {"intensity": 0.3, "spread": 1.0}
+    good = {"intensity": 0.3, "spread": 1.0, "agreement": 0.9}
     assert method.failure("explain", good) is None
     assert "the mean of its maps is 0.004" in method.failure("explain", good | {"intensity": 0.004})
     assert "collapsed" in method.failure("explain", good | {"intensity": 0.95})
     assert method.failure("student", {}) is None
     ranked, _ = real("attentive", loss="rank")
-    assert ranked.failure("explain", {"intensity": 0.001, "spread": 1.0}) is None
-    assert "standard deviation" in ranked.failure("explain", {"intensity": 0.3, "spread": 1e-5})
+    assert ranked.failure("explain", good | {"intensity": 0.001}) is None
+    assert "standard deviation" in ranked.failure("explain", good | {"spread": 1e-5})
+
+
+def test_a_student_at_chance_explains_nothing():
+    method, _ = real("attentive")
+    record = {"intensity": 0.3, "spread": 1.0, "agreement": 1 / CLASSES}
+    assert method.failure("explain", record).startswith("the student is at chance: it agrees")
 
 
 def test_half_of_a_batch_is_erased_in_part_by_blur_or_by_zero():

@@ -95,6 +95,7 @@ def test_every_method_declares_itself_in_literals_that_the_config_can_read(name)
         "WHOLE_BATCH",
         "STRONG_VIEW",
         "NEEDS",
+        "PASSES",
         "FAMILY",
         "NETWORK",
     )

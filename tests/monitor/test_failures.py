@@ -74,13 +74,21 @@ def test_a_refused_submission_tells_the_schedulers_words_in_one_line(heard):
     assert f"train digits/resnet8/ce: {told}  [" in listener.summary(["s"])[2]
 
 
-def test_a_killed_job_that_says_nothing_has_its_signal_told(heard):
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        ("returned non-zero exit status 137", "ended by SIGKILL; out of memory?"),
+        ("died with <Signals.SIGKILL: 9>", "ended by SIGKILL; out of memory?"),
+        ("returned non-zero exit status 143", "ended by SIGTERM"),
+        ("died with <Signals.SIGHUP: 1>", "ended by SIGHUP"),
+    ],
+)
+def test_a_killed_job_has_its_signal_told_and_not_its_last_progress(heard, ended, told):
     logger, listener = heard
-    logger.error(
-        f"Command 'x;  python -m xkd train c > {LOG} 2>&1' returned non-zero exit status 137."
-    )
+    Path(LOG).write_text("c: seed 0  epoch 3/9  loss 0.1  900 images/s, 5 s left\n")
+    logger.error(f"Command 'x;  python -m xkd train c > {LOG} 2>&1' {ended}.")
     fail(logger)
-    assert "ended by signal 9" in listener.summary(["s"])[2]
+    assert f": {told}  [" in listener.summary(["s"])[2]
 
 
 def test_the_rule_of_a_table_is_its_name(heard):

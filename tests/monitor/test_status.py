@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from xkd.files import write_json
 from xkd.monitor import traces
 from xkd.monitor.pipeline import Writer
 from xkd.monitor.status import expected, status
@@ -64,7 +65,7 @@ def row(lines: list[str], rule: str) -> dict[str, int]:
 
 def finish(layout: Layout, cell: Cell, seeds: tuple[int, ...]) -> None:
     layout.cell(cell).mkdir(parents=True, exist_ok=True)
-    layout.manifest(cell).write_text(json.dumps({"runs": {str(seed): {} for seed in seeds}}))
+    write_json(layout.manifest(cell), {"runs": {str(seed): {} for seed in seeds}})
 
 
 def write_log(text: str, rule: str = "train", subject: object = CELL) -> None:

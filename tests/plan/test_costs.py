@@ -55,6 +55,14 @@ def test_more_seeds_or_epochs_take_more_time_and_deeper_networks_more_memory(pap
     assert costs.training(large, ENGINE).memory_mb > costs.training(small, ENGINE).memory_mb
 
 
+def test_networks_that_are_trained_beside_the_student_take_time_and_memory_too(paper):
+    alone = costs.training(cell(paper, "cifar100/resnet32/ce_online"), ENGINE)
+    for method, networks in (("dml_online", 2), ("mcl_okd_online", 3), ("ffsd", 3)):
+        found = costs.training(cell(paper, f"cifar100/resnet32/{method}"), ENGINE)
+        assert found.minutes == pytest.approx(networks * alone.minutes, rel=0.35)
+        assert found.memory_mb > alone.memory_mb
+
+
 def test_a_search_takes_the_time_of_all_its_trials_and_the_memory_of_one(demo):
     settings = next(settings for settings in demo.cells.values() if settings.search)
     trials = [demo.settings(trial) for _, trial in settings.search.trials]

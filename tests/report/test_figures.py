@@ -96,6 +96,10 @@ def drawn(name: str, scale: str) -> tuple:
             given = (clusters(),)
         case "oracle_reliability":
             return module.draw(answers, entry), module.measured(answers, entry)
+        case "related_cost" | "related_last_minus_best":
+            frame = pd.concat([taught_runs(), runs({"cifar100/resnet20/ce": 0.68}, seeds=2)])
+            frame = module.measured(frame.assign(device="cpu", seconds=1.5))
+            return module.draw(frame, entry), frame
         case _:
             given = (answers,)
     data = module.measured(*given, entry) if name == "le_figure3" else module.measured(*given)
@@ -334,9 +338,18 @@ def test_named_pairs_are_framed_and_ranked():
     figure = module.draw([similarity()], item())
     frames = [patch.get_xy() for patch in figure.axes[0].patches]
     assert frames == [(0, 2), (2, 0)]  # lower corners of the cells (dog, cat) and (cat, dog)
-    assert "Rank among 3 pairs. dog–cat: 1" in figure.axes[1].get_xlabel()
+    told = figure.axes[1].get_xlabel()
+    assert "ranks 1 of 3" in told
+    assert "? more similar than others: undecided here (p = 0.67)" in told  # 2 of 3 ways
     assert module.measured([similarity()]).named.tolist() == [True, False, False]
     assert "0.00" in [text.get_text() for text in figure.axes[0].texts]  # no negative zero
+
+
+def test_two_panels_of_similarities_share_a_scale_with_zero_in_its_middle():
+    weak = similarity()._replace(similarity=similarity().similarity / 3)
+    figure = script("le_figure2").draw([similarity(), weak], item())
+    scales = [axes.collections[0].get_clim() for axes in figure.axes[:2]]
+    assert scales == [(-0.9, 0.9)] * 2
 
 
 def test_panels_are_titled_in_the_papers_words(tmp_path):
@@ -365,6 +378,7 @@ def test_damaged_and_incomplete_arrays_are_refused(tmp_path):
 
 def test_embeddings_without_superclasses_fall_back_to_classes(tmp_path):
     content = {"gradient-0/embedding": np.zeros((4, 2)), "labels": np.array([0, 0, 1, 1])}
+    content["split"] = np.array("test")
     np.savez(tmp_path / "e.npz", **content, class_names=np.array(["a", "b"]))
     found = arrays.embeddings(tmp_path / "e.npz")
     assert found.group_names == ["a", "b"]

@@ -1,6 +1,5 @@
 """Claims that are no orders of methods: every word reached by data made for it."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from scipy import stats
 from synthetic_results import LABELS, item, printed_file, runs
 
+from xkd.files import write_json
 from xkd.report import claims, verdicts
 
 CELL = "cifar10/resnet14/le_gradcam"
@@ -81,7 +81,7 @@ def answers(folder: Path, before: float, after: float, images: int = 1000) -> Pa
     folder.mkdir()
     path = folder / "responses.json"
     teacher = "cifar100/resnet20/ce/seed0"
-    path.write_text(json.dumps({"teacher": teacher, "reinforcements": kinds}))
+    write_json(path, {"teacher": teacher, "reinforcements": kinds})
     return path
 
 

@@ -1,6 +1,5 @@
 """From manifests to tables: reading, comparing, laying out, writing."""
 
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from synthetic_results import (
 )
 
 from xkd.errors import Refused
+from xkd.files import write_json
 from xkd.plan import config
 from xkd.report import drawing, published, render, results, tables
 from xkd.report.compare import compare, rank_correlation
@@ -82,8 +82,8 @@ def test_no_teacher_is_none_even_beside_taught_runs(tmp_path):
 def test_missing_and_malformed_manifests_are_refused(tmp_path):
     with pytest.raises(Refused, match="is missing"):
         results.read_cells([tmp_path / "cell.json"])
-    (tmp_path / "cell.json").write_text(json.dumps({"dataset": "cifar10", "runs": {"0": {}}}))
-    with pytest.raises(Refused, match=r"not in the expected form .*fingerprint"):
+    write_json(tmp_path / "cell.json", {"dataset": "cifar10", "runs": {"0": {}}})
+    with pytest.raises(Refused, match=r"cell\.json is damaged .*fingerprint"):
         results.read_cells([tmp_path / "cell.json"])
 
 
@@ -106,7 +106,7 @@ def test_other_settings_or_other_methods_are_no_mixture_of_code(tmp_path):
 def test_responses_become_one_row_per_reinforcement_and_split(tmp_path):
     answer = {"kind": "gradient", "gamma": 0.5, "test": {"top1": 0.8}, "train": {"top1": 0.9}}
     content = {"teacher": "cifar100/resnet20/ce/seed3", "reinforcements": {"gradient-0.5": answer}}
-    (tmp_path / "responses.json").write_text(json.dumps(content))
+    write_json(tmp_path / "responses.json", content)
     frame = results.read_responses(str(tmp_path / "responses.json"))
     assert frame.network.tolist() == ["resnet20"] * 2
     assert frame.seed.tolist() == [3, 3]
@@ -339,7 +339,7 @@ def test_only_the_seeds_of_the_item_count(tmp_path):
 def test_searches_are_told_in_a_sentence(tmp_path):
     scores = [{"value": value, "top1": 0.9} for value in (0.1, 0.25)]
     found = {"cell": "mnist/mlp1024/dropout", "option": "rate", "winner": 0.25, "scores": scores}
-    (tmp_path / "search.json").write_text(json.dumps(found))
+    write_json(tmp_path / "search.json", found)
     assert results.search_notes(tmp_path / "search.json", LABELS) == [
         "Searched on held-out training images: MLP1024, Dropout, rate = 0.25; "
         "accuracies there: 0.1 (90.00 %), 0.25 (90.00 %)."

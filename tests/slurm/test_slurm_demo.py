@@ -1,4 +1,4 @@
-"""The demo in small on a cluster, by the documentation's own words, against the same without SLURM."""
+"""The demo in small on a cluster, by the documentation's own words, and the same without SLURM."""
 
 import re
 import shlex

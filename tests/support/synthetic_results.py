@@ -1,13 +1,13 @@
 """Plausible invented results, so that tables and figures can be drawn without any training."""
 
 import importlib.util
-import json
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 
+from xkd.files import write_json
 from xkd.measures.calibration import reliability
 from xkd.plan.runs import Cell
 
@@ -138,7 +138,7 @@ def write_cell(folder: Path, text: str, metrics: dict[int, dict], prints: dict[i
     }
     path = folder / text / "cell.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     return path
 
 

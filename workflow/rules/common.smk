@@ -1,6 +1,7 @@
 """The plan of this config, the paths of its files, and the inputs that depend on wildcards."""
 
 import re
+import signal
 from functools import partial
 from os.path import relpath
 from pathlib import Path
@@ -43,6 +44,14 @@ def read_plan():
         )
     except Refused as problem:
         raise WorkflowError(str(problem)) from None
+
+
+if (
+    workflow.is_main_process
+    and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+):
+    # A terminal that is closed ends Snakemake as Ctrl-C does, so that it takes its lock away.
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 CONFIG, PLAN, FROZEN = read_plan()

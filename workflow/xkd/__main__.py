@@ -20,6 +20,7 @@ from pathlib import Path
 from xkd import __version__
 from xkd.engine.lease import lease_gpu
 from xkd.engine.options import team_size
+from xkd.engine.stopping import leave_at_once
 from xkd.errors import Refused, unknown
 from xkd.fingerprint import git_commit
 from xkd.inspection.target import scale_of
@@ -105,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"xkd: {unknown('verb', given[0], (verb.name for verb in VERBS))}", file=sys.stderr)
         return 2
     asked = parser().parse_args(given)
+    if arguments is None:  # this process is ours
+        leave_at_once(asked.verb)
     try:
         plan = _plan(asked)
         if (team := team_size()) > 1 and asked.verb != "train":

@@ -8,22 +8,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from xkd import networks
 from xkd.data.dataset import PreparedData
 from xkd.data.stream import Normalisation
 from xkd.errors import Refused
-from xkd.files import atomic, read_json, verify
+from xkd.files import atomic, read_json, reading, verify
 from xkd.measures.calibration import ece, top1
 from xkd.networks import Network, Output
 from xkd.plan.settings import DatasetSettings, NetworkSettings
+from xkd.readers import read_npz, read_tensors
 from xkd.records import cards
 
 # Images of 32x32 per forward pass, fewer of larger ones; answers do not depend on it. On a CPU no
 # more than a training batch, so that activations find room where those of training were.
 BATCH, GPU_BATCH = 125, 2500
+ARRAYS = ("labels", "predicted", "confidence", "logits")  # of every file of predictions
 WIDEST = 256  # embeddings with more entries (the MLP's 1024) are not stored
 
 
@@ -142,15 +144,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
 
 def load_predictions(path: Path) -> dict[str, NDArray]:
     """Raises Refused when the file is absent or damaged."""
-    try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise Refused(f"{path} is missing; run the rule that trains its cell") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as problem:
-        raise Refused(
-            f"{path} is damaged ({problem}); delete it and train its cell again"
-        ) from None
+    return read_npz(path, ARRAYS, "delete it and train its cell again")
 
 
 def save_network(network: Network, path: Path) -> None:
@@ -170,14 +164,14 @@ def load_network(run: Path, network: NetworkSettings, dataset: DatasetSettings) 
     Raises: Refused if the run is not complete, the weights are damaged (their digest differs from
         the run card's) or belong to another network.
     """
-    weights = load_file(verify(run / "weights.safetensors", weights_digest(run)))
-    loaded = networks.build(network, dataset)
+    path = verify(run / "weights.safetensors", weights_digest(run))
+    weights, loaded = read_tensors(path), networks.build(network, dataset)
     try:
         loaded.load_state_dict(weights)
     except RuntimeError as problem:
-        reason = str(problem).splitlines()[-1].strip()
+        found = str(problem).splitlines()[-1].strip()
         raise Refused(
-            f"{run}/weights.safetensors does not hold a {network.name} for {dataset.name}: {reason}"
+            f"{path} does not hold a {network.name} for {dataset.name}: {found}"
         ) from None
     return loaded.eval().requires_grad_(False)
 
@@ -193,4 +187,5 @@ def run_metrics(run: Path) -> dict[str, Any]:
 
 def weights_digest(run: Path) -> str:
     """SHA-256 of the weights, from the run card. Raises Refused when the run is not complete."""
-    return cards.read(run)["files"]["weights.safetensors"]
+    with reading(run / "run.yaml"):
+        return cards.read(run)["files"]["weights.safetensors"]

@@ -1,15 +1,24 @@
-"""Files that appear whole or not at all, and the digests that say which bytes they hold."""
+"""Files that appear whole or not at all, and the digests that say which bytes they hold.
+
+What is written by `write_json` and `write_yaml` carries a digest of itself under the key SEAL, and
+is refused by its reader when the two do not match.
+"""
 
 import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
+
+SEAL = "seal"  # key of the SHA-256 of everything beside it
+ABANDONED = 3600.0  # seconds without a change after which half a file is nobody's
+AGAIN = "delete it and run the same command again"
 
 
 @contextlib.contextmanager
@@ -23,6 +32,7 @@ def atomic(path: Path) -> Iterator[Path]:
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent, path.name, ABANDONED)
             yield temporary
             _to_disk(temporary)
             os.replace(temporary, path)
@@ -61,14 +71,21 @@ _REASONS = {
 }
 
 
+def sweep(folder: Path, name: str = "*", older: float = 0.0) -> None:
+    """Remove halves of files that killed processes left in a folder.
+
+    Args:
+        name: of the whole files, a pattern; older: seconds since the last change.
+    """
+    for path in folder.glob(f".{name}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older:
+                path.unlink()
+
+
 def _to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Readable JSON, keys in the order given."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, content: str) -> None:
@@ -76,21 +93,103 @@ def write_text(path: Path, content: str) -> None:
         temporary.write_text(content, encoding="utf-8")
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Readable, sealed JSON, keys in the order given."""
+    write_text(path, json.dumps(_sealed(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Readable, sealed YAML, keys in the order given."""
+    import yaml
+
+    write_text(path, yaml.safe_dump(_sealed(content), sort_keys=False, allow_unicode=True))
+
+
 def plain(content: Any) -> Any:
     """The content as JSON and YAML give it back: lists for tuples."""
     return json.loads(json.dumps(content))
 
 
-def read_json(path: Path) -> Any:
-    """Raises Refused when the file is absent or not JSON."""
+def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    rest = plain(content)
+    return {**rest, SEAL: _seal(rest)}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a content, however it was laid out in the file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def reading(path: Path, mend: str = AGAIN) -> Iterator[None]:
+    """Turn any failure to read a file, or to make sense of it, into one line.
+
+    Every reader of a file works in here, since no list of exceptions is complete: libraries raise
+    KeyError, RecursionError, OverflowError or MemoryError for files that are damaged or hostile.
+
+    Args:
+        mend: what to do about a file that is damaged.
+    Raises: Refused, with path, reason and remedy.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(f"{path} is missing; run the rule that makes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise Refused(
-            f"{path} is damaged ({problem}); delete it and run the same command again"
-        ) from None
+        yield
+    except Refused:
+        raise
+    except FileNotFoundError as problem:
+        raise Refused(f"{path} is missing; run the rule that makes it") from problem
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as problem:
+        raise Refused(f"{path} cannot be read: {problem.strerror}; make it readable") from problem
+    except Exception as problem:
+        raise Refused(f"{path} is damaged ({reason(problem)}); {mend}") from problem
+
+
+def reason(problem: BaseException) -> str:
+    """What is wrong with a file, in a few words, of what a library raised."""
+    if isinstance(problem, RecursionError):
+        return "nested too deeply"
+    if isinstance(problem, MemoryError):
+        return "it asks for more memory than there is"
+    text = " ".join(str(problem).split())[:200]
+    if "weights_only" in text:  # torch's tip to run whatever code a file holds is not passed on
+        return "it holds something else than tensors and plain values"
+    if isinstance(problem, KeyError):
+        return f"{text} is missing in it"
+    return text or type(problem).__name__
+
+
+def read_json(path: Path, sealed: bool = True) -> Any:
+    """What `write_json` wrote, without its seal.
+
+    Args:
+        sealed: whether it must be; other JSON is not.
+    Raises: Refused when the file is absent, not JSON, or not as it was written.
+    """
+    with reading(path):
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return _unsealed(content) if sealed else content
+
+
+def read_yaml(path: Path, mend: str = AGAIN) -> dict[str, Any]:
+    """What `write_yaml` wrote, without its seal.
+
+    Args:
+        mend: what to do about a file that is damaged.
+    Raises: Refused when the file is absent, not YAML, or not as it was written.
+    """
+    with reading(path, mend):
+        return _unsealed(parse_yaml(Path(path).read_text(encoding="utf-8")))
+
+
+def _unsealed(content: Any) -> dict[str, Any]:
+    """Raises ValueError when the content does not match its seal."""
+    if not isinstance(content, dict):
+        raise ValueError(f"found a {type(content).__name__}, expected named values")
+    if SEAL not in content:
+        raise ValueError("it carries no digest of itself, so an older version wrote it")
+    rest = {key: value for key, value in content.items() if key != SEAL}
+    if _seal(rest) != content[SEAL]:
+        raise ValueError("its content does not match the digest that it carries")
+    return rest
 
 
 def parse_yaml(text: str) -> Any:

@@ -120,7 +120,7 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1).mean()
 
 
-def smoothed_targets(labels: Tensor, classes: int, confidence: float) -> Tensor:
+def smoothed_targets(labels: Tensor, logits: Tensor, confidence: float) -> Tensor:
     """Targets that keep `confidence` on the label and share the rest among the *other* classes.
 
         t_g = s,   t_k = (1 − s) / (c − 1) for k ≠ g      LE, §5.1
@@ -130,18 +130,19 @@ def smoothed_targets(labels: Tensor, classes: int, confidence: float) -> Tensor:
 
     Args:
         labels: g, [B] int64.
-        classes: c ≥ 2.
+        logits: that the targets are for, [B, C] with c ≥ 2 classes; their values do not matter.
         confidence: s in (0, 1].
-    Returns: [B, C] float32, rows sum to one.
+    Returns: [B, C] in the logits' number format, or float32 if that is wider; rows sum to one.
     Raises: ValueError if c or s is out of range.
     """
+    classes = logits.shape[1]
     if classes < 2 or not 0 < confidence <= 1:
         raise ValueError(
             f"confidence {confidence} with {classes} classes; expected (0, 1] and at least 2"
         )
-    others = torch.full(
-        (len(labels), classes), (1 - confidence) / (classes - 1), device=labels.device
-    )
+    rest = (1 - confidence) / (classes - 1)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    others = torch.full((len(labels), classes), rest, dtype=dtype, device=labels.device)
     return others.scatter(1, labels[:, None], confidence)
 
 

@@ -7,7 +7,7 @@ split, and load no other; their teachers are trained on the `fit` split too.
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import read_json, write_json
+from xkd.files import read_json, reading, write_json
 from xkd.plan.runs import Layout
 from xkd.plan.settings import CellSettings
 
@@ -47,9 +47,10 @@ def decided(settings: CellSettings, layout: Layout) -> CellSettings:
     path = layout.search(settings.cell)
     found: dict[str, Any] = read_json(path)
     asked = [value for value, _ in settings.search.trials]
-    if [score["value"] for score in found["scores"]] != asked:
+    with reading(path):
+        values, winner = [score["value"] for score in found["scores"]], found["winner"]
+    if values != asked:
         raise Refused(
-            f"{path}: found a search over {[s['value'] for s in found['scores']]}, expected "
-            f"{asked}; run the rule 'search' again"
+            f"{path}: found a search over {values}, expected {asked}; run the rule 'search' again"
         )
-    return settings.with_option(settings.search.option, found["winner"])
+    return settings.with_option(settings.search.option, winner)

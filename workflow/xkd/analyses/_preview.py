@@ -1,4 +1,4 @@
-"""A picture of what reinforcement does: the test images that a teacher's answers change most for."""
+"""A picture of what reinforcement does to the images whose answers change most."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +48,7 @@ def draw_preview(
         figure = _draw(trained, seen, rows)
         figure.suptitle(
             f"{teacher}: inputs reinforced, {reinforcement.kind}, γ = {reinforcement.gamma:g}\n"
-            f"the {len(seen.labels)} of {_looked_at(trained)} test images whose answers change most",
+            f"{len(seen.labels)} of {_looked_at(trained)} test images, whose answers change most",
             fontsize=10,
         )
         with atomic(path) as temporary:

@@ -63,9 +63,11 @@ class Request:
 
 
 def carry_out(request: Request) -> None:
-    """Run an analysis; its card, with options and digests, is written last."""
+    """Run an analysis; its card, with options and digests, is written last.
+
+    Until then an earlier card stays, and does not match what has been written meanwhile.
+    """
     card = Path(analysis_card(request.name, request.run, request.layout))
-    card.unlink(missing_ok=True)
     import_module(f"xkd.analyses.{request.name}").analyse(request)
     declared = declaration("analyses", request.name)
     write_json(

@@ -18,6 +18,7 @@ from xkd.errors import Refused
 from xkd.files import atomic, read_json, verify
 from xkd.measures.clusters import balanced_subset, cluster_scores
 from xkd.plan.settings import Reinforcement
+from xkd.readers import read_npz
 
 READS = ("responses", "data")
 OUTPUTS = {"clusters": "clusters.csv", "embeddings": "embeddings.npz"}
@@ -91,7 +92,9 @@ def analyse(request: Request) -> None:
     )
     rows: list[dict[str, object]] = []
     arrays: dict[str, NDArray] = {}
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
     done = Parallel(n_jobs=request.threads, return_as="generator")(work)
     for (split, reinforcement, seed), found in zip(clouds, done, strict=True):
         rows += found.rows
@@ -160,8 +163,7 @@ def _read(
             f"{', '.join(responses['reinforcements'])}; run the analysis 'responses' again"
         )
     path = verify(folder / str(reinforcement) / f"{split}.npz", known["digests"][f"{split}.npz"])
-    with np.load(path) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_npz(path, ("logits", "labels"))
 
 
 def _thumbnails(request: Request, arrays: dict[str, NDArray], split: str) -> dict[str, NDArray]:

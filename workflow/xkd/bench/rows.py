@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from xkd import methods
 from xkd.bench import operations, peers, synthetic, whole_cells
@@ -132,15 +133,17 @@ def compiled(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, Figu
     return figures
 
 
-def every_method(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, Figure]:
+def every_method(
+    cells: BenchCells, targets: Mapping[str, Target], network: NetworkSettings = RESNET8
+) -> dict[str, Figure]:
     """Each against cross-entropy, two processes at a time for memory's sake."""
     effort = replace(cells.scale.effort, seconds=cells.scale.effort.seconds / 5, sessions=1)
     figures = {}
     for name, target in targets.items():
         uses, stage, options = METHODS[name]
         sides = {
-            PEER: engine(cells, cells.settings("ce")),
-            name: engine(cells, cells.settings(uses, **options), stage=stage),
+            PEER: engine(cells, cells.settings("ce", network)),
+            name: engine(cells, cells.settings(uses, network, **options), stage=stage),
         }
         figures |= decide(effort, {name: target}, sides)
     return figures
@@ -149,12 +152,13 @@ def every_method(cells: BenchCells, targets: Mapping[str, Target]) -> dict[str, 
 # ------------------------------------------------------------------------------------------ rows
 
 #: Name -> file of the method, stage, options: for every kind of step that there is.
-METHODS: dict[str, tuple[str, int, dict[str, str]]] = {
+METHODS: dict[str, tuple[str, int, dict[str, Any]]] = {
     **{
         name: (name, 0, {})
         for name in methods.known()
         if name not in ("ce", "fsp", "hint", "le", "attentive")
     },
+    "kd, standardised": ("kd", 0, {"standardise": True}),
     **{
         f"{name}, {stage} stage": (name, position, {})
         for name in ("fsp", "hint")
@@ -169,6 +173,10 @@ METHODS: dict[str, tuple[str, int, dict[str, str]]] = {
         for explanation in ("gradcam", "gradcam_last_conv", "grad", "grad_input", "guided_bp")
     },
 }
+
+#: Those that are measured on the networks of their own papers as well.
+RELATED = ("kd, standardised", "dist", "cat_kd", "reviewkd", "crd", "mlkd", "mlkd_weak")
+RELATED += ("mcl_okd", "ffsd")
 
 ROWS = {
     "batch": Row(
@@ -249,6 +257,11 @@ ROWS = {
     "methods": Row(
         every_method,
         {name: Target(f"{name} step, ResNet-8", "CE step", "cost") for name in METHODS},
+        slow=True,
+    ),
+    "related_methods": Row(
+        partial(every_method, network=RESNET20),
+        {name: Target(f"{name} step, ResNet-20", "CE step", "cost") for name in RELATED},
         slow=True,
     ),
 }

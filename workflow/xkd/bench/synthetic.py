@@ -61,11 +61,12 @@ class Steps:
     """The engine's steps of one seed, epoch after epoch, without scoring in between."""
 
     def __init__(self, training: Training, stage: int = 0) -> None:
-        """stage: train the first epoch of this stage of the method, time and again."""
+        """stage: train an epoch of this stage of the method, time and again: the first of those
+        with the most loss terms, because some methods begin without their teacher.
+        """
         self.training = training
-        training.epoch = next(
-            epoch.epoch - 1 for epoch in training.schedule if epoch.stage == stage
-        )
+        epochs = [epoch for epoch in training.schedule if epoch.stage == stage]
+        training.epoch = max(epochs, key=lambda epoch: len(epoch.weights)).epoch - 1
 
     def __call__(self) -> None:
         training = self.training

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from xkd.data import DATA, MANIFEST
 from xkd.errors import Refused, unknown
-from xkd.files import read_json
+from xkd.files import read_json, reading
 from xkd.files import verify as verify_digest
+from xkd.readers import read_tensors
+
+TENSORS = ("train_images", "train_labels", "test_images", "test_labels", "holdout")
 
 
 class Split(NamedTuple):
@@ -91,21 +92,28 @@ def load(folder: Path, verify: bool = True) -> PreparedData:
     Raises: Refused when files are absent, damaged or unfinished.
     """
     manifest = read_json(folder / MANIFEST)
-    try:
-        expected = manifest["digests"][DATA]
-        names, coarse = manifest["class_names"], manifest["coarse_names"]
-        name = manifest["name"]
-        if verify:
-            verify_digest(folder / DATA, expected)
-        tensors = load_file(folder / DATA)
-    except (KeyError, TypeError):
-        raise Refused(
-            f"{folder / MANIFEST} is no manifest of a prepared data set; "
-            "delete it and run the same command again"
-        ) from None
-    except (OSError, SafetensorError) as problem:
-        raise Refused(
-            f"{folder / DATA} is damaged or missing ({' '.join(str(problem).split())}); "
-            "delete its manifest and run the same command again"
-        ) from None
-    return PreparedData(name, tuple(names), coarse and tuple(coarse), manifest, tensors)
+    with reading(folder / MANIFEST):
+        expected, name = manifest["digests"][DATA], manifest["name"]
+        names, coarse = tuple(manifest["class_names"]), manifest["coarse_names"]
+    if verify:
+        verify_digest(folder / DATA, expected)
+    mend = "delete its manifest and run the same command again"
+    tensors = read_tensors(folder / DATA, TENSORS, mend)
+    with reading(folder / DATA, mend):
+        _check(tensors, len(names))
+    return PreparedData(name, names, coarse and tuple(coarse), manifest, tensors)
+
+
+def _check(tensors: dict[str, Tensor], classes: int) -> None:
+    """Raises ValueError when the tensors are not those of a data set."""
+    for split in ("train", "test"):
+        images, labels = tensors[f"{split}_images"], tensors[f"{split}_labels"]
+        if images.ndim != 4 or images.dtype != torch.uint8 or labels.ndim != 1:
+            raise ValueError(f"{split}: images {list(images.shape)}, labels {list(labels.shape)}")
+        if len(images) not in (len(labels), 0) or (split == "test" and len(images) != len(labels)):
+            raise ValueError(f"{split}: {len(images)} images and {len(labels)} labels")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise ValueError(f"{split}: labels beyond the {classes} classes")
+    kept = tensors["holdout"]
+    if len(kept) and not 0 <= int(kept.min()) <= int(kept.max()) < len(tensors["train_labels"]):
+        raise ValueError("holdout: positions beyond the training images")

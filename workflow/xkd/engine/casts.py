@@ -4,13 +4,15 @@ Autocast casts every weight where a layer first uses it, and every gradient on i
 launches a layer on a GPU, 22 in a ResNet-8. The same roundings take two launches here.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-#: Layers whose operations autocast computes in bfloat16. Batch norm keeps its weights as they are.
+#: Layers that autocast computes in bfloat16. Batch norm keeps its weights as they are.
 LAYERS = (nn.Linear, nn.Conv2d)
 
 
@@ -36,16 +38,37 @@ def copies(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
     return made
 
 
-def rounded_weights(module: nn.Module) -> dict[str, Tensor]:
-    """bfloat16 copies of the trained weights and biases that autocast would cast, by name.
+@contextlib.contextmanager
+def rounded(module: nn.Module) -> Iterator[None]:
+    """Every linear and convolutional layer computes with bfloat16 copies of its trained weights.
 
-    Gradients reach the weights through the copies. Frozen weights are left to autocast.
+    Gradients reach the weights through the copies, one for every weight, however many layers share
+    it. The weights themselves stay as they are, for whoever reads them. Frozen ones are left to
+    autocast.
     """
-    found = {
-        f"{name}.{own}" if name else own: weight
-        for name, layer in module.named_modules()
-        if isinstance(layer, LAYERS)
-        for own, weight in layer.named_parameters(recurse=False)
-        if weight.requires_grad
-    }
-    return dict(zip(found, _Cast.apply(*found.values()), strict=True)) if found else {}
+    layers = [layer for layer in module.modules() if isinstance(layer, LAYERS)]
+    found = {id(weight): weight for layer in layers for weight in _trained(layer).values()}
+    made = dict(zip(found, _Cast.apply(*found.values()), strict=True)) if found else {}
+    for layer in layers:
+        copied = {name: made[id(weight)] for name, weight in _trained(layer).items()}
+        layer.forward = partial(_compute, layer, copied)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # and the class's own shows again
+
+
+def _compute(layer: nn.Module, copied: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """What the layer's class computes, with the copies in place of its weights."""
+    own = dict(layer._parameters)
+    layer._parameters.update(copied)
+    try:
+        return type(layer).forward(layer, x)
+    finally:
+        layer._parameters.update(own)
+
+
+def _trained(layer: nn.Module) -> dict[str, nn.Parameter]:
+    named = layer.named_parameters(recurse=False)
+    return {name: weight for name, weight in named if weight.requires_grad}

@@ -64,6 +64,8 @@ def train_cell(
         runtime = Runtime.of(options)
         known = settings, data, layout, code, options.arithmetic, team.size
         fingerprints, missing = team.broadcast(_left_to_do(*known) if team.is_leader else ({}, []))
+        if team.is_leader:
+            outputs.sweep(layout, cell)
         if kept := len(settings.seeds) - len(missing):
             progress.say(f"{kept} of {len(settings.seeds)} seeds are complete and stay as they are")
         if missing:
@@ -74,11 +76,13 @@ def train_cell(
             workers = max(0, options.threads // team.size - 1)
             cell_data = CellData.of(settings, data, runtime, workers)
             teachers = Teachers(settings, layout, table, cell_data, runtime, options)
-            at_once = choice.at_once(len(missing), options)
+            at_once, forked = choice.at_once(len(missing), options), choice.name == "procs"
             job = Job(
                 settings, missing, layout, cell_data, teachers, runtime, options, fingerprints,
                 _card(settings, runtime, options, teachers), progress, stop, team,
-                in_memory=_check_memory(settings, cell_data, teachers, at_once, team.size),
+                in_memory=_check_memory(
+                    settings, cell_data, teachers, at_once, team.size, forked
+                ),
             )  # fmt: skip
             choice = backends.calibrated(choice, job)
             job.card["engine"] |= choice.describe()
@@ -158,16 +162,24 @@ def _left_to_do(
 
 
 def _check_memory(
-    settings: CellSettings, cell_data: CellData, teachers: Teachers, at_once: int, processes: int
+    settings: CellSettings,
+    cell_data: CellData,
+    teachers: Teachers,
+    at_once: int,
+    processes: int,
+    forked: bool,
 ) -> int:
     """How many seeds may be in memory, if more of them than `at_once` are begun.
 
+    Args:
+        processes: among which every batch is shared; forked: whether every seed has its own.
     Raises: Refused if not even these fit.
     """
     taught = teachers(settings.seeds[0])
     shared = cell_data.bytes + teachers.bytes
     labels = cell_data.train.labels
     needed = memory.estimate(settings, taught and taught.network, shared, processes, labels)
+    needed = needed._replace(seed=needed.seed + memory.FORKED * forked)
     memory.require(settings, needed, at_once, teachers.runtime)
     return max(at_once, memory.room(needed, teachers.runtime))
 

@@ -13,19 +13,14 @@ from xkd.data.stream import Images, Resident
 from xkd.engine.runtime import Runtime
 from xkd.errors import Refused
 from xkd.evaluate import Scored
-from xkd.files import read_json
+from xkd.files import read_json, reading
 from xkd.plan.settings import CellSettings
 
 
 def data_digest(folder: Path) -> str:
     """SHA-256 of a prepared data set, from its manifest. Raises Refused if there is none."""
-    try:
+    with reading(folder / MANIFEST, "delete it and prepare the data again"):
         return read_json(folder / MANIFEST)["digests"][DATA]
-    except (KeyError, TypeError):
-        raise Refused(
-            f"{folder / MANIFEST} is no manifest of a prepared data set; delete it and prepare "
-            "the data again"
-        ) from None
 
 
 class CellData(NamedTuple):

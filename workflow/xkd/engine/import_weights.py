@@ -1,13 +1,13 @@
 """Weights from elsewhere become an ordinary run: fetched, renamed, loaded, and put to the test."""
 
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import torch
 
 from xkd import networks
 from xkd.data.dataset import load
+from xkd.download import download as fetch
 from xkd.engine import outputs, released, weight_files
 from xkd.engine.cell_data import data_digest
 from xkd.engine.options import EngineOptions
@@ -47,6 +47,7 @@ def import_weights(
     run = Run(settings.cell, settings.seeds[0])
     folder = layout.run(run)
     with locked(layout.lock(settings.cell), f"cell {settings.cell}"):
+        outputs.sweep(layout, settings.cell)
         found = obtain(file, settings.weights, download)
         fingerprint = outputs.fingerprint(settings, code, data_digest(data), found, "float32")
         network = networks.build(settings.network, settings.dataset)
@@ -84,10 +85,15 @@ def obtain(file: Path, weights: WeightsFile, download: bool) -> str:
             raise Refused(f"{file} is missing; {put}, or allow download: true")
         print(f"fetching {weights.url}", flush=True)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(weights.url, str(file), weights.sha256, progress=False)
-        except (URLError, OSError, RuntimeError) as problem:
+            fetch(weights.url, file)
+        except Refused as problem:
             raise Refused(f"{file} is missing and cannot be fetched ({problem}); {put}") from None
+        if not (found := digest(file)).startswith(weights.sha256):
+            file.unlink()
+            raise Refused(
+                f"{weights.url} is another file: its SHA-256 begins with {found[:8]}, expected "
+                f"{weights.sha256}; correct `sha256` under `checkpoints`"
+            )
     if not file.is_file():
         raise Refused(f"{file} is missing; put it there, or correct `file` under `checkpoints`")
     found = digest(file)

@@ -15,6 +15,7 @@ from xkd.engine.stopping import Stop, Stopped
 from xkd.engine.teacher import TeacherSource
 from xkd.engine.team import Team
 from xkd.engine.training import Diverged, Training
+from xkd.files import reading
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings
 from xkd.records.checkpoint import Checkpoints
@@ -75,7 +76,8 @@ class Job:
         """Take a seed to where its last checkpoint left it, if there is one."""
         found = self.checkpoints(training.seed).load() if self.team.is_leader else None
         if (state := self.team.broadcast(found)) is not None:
-            training.restore(state)
+            with reading(self.checkpoints(training.seed).path):
+                training.restore(state)
             self.progress.say(f"seed {training.seed} continues after epoch {training.epoch}")
 
     def finish(self, training: Training) -> None:

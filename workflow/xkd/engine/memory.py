@@ -16,6 +16,7 @@ from xkd.plan.settings import CellSettings
 
 AFFECTS_RESULTS = False
 PROCESS = 400e6  # Python and torch themselves
+FORKED = 75e6  # of which a forked process makes copies as it writes to them
 PROBE = 4  # images whose activations are counted
 
 

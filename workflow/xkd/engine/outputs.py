@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from xkd import files
 from xkd.engine.training import Diverged, Training
 from xkd.errors import Refused
 from xkd.evaluate import Predictions, metrics, predict, save_network, save_predictions
-from xkd.files import digest, read_json, write_json, write_text
+from xkd.files import digest, read_json, write_json, write_text, write_yaml
 from xkd.fingerprint import git_commit, versions
 from xkd.networks import Network
-from xkd.plan.runs import Layout, Run
+from xkd.plan.runs import Cell, Layout, Run
 from xkd.plan.settings import CellSettings
 from xkd.records import cards
 
@@ -72,11 +72,11 @@ def write_run(training: Training, folder: Path, card: Mapping[str, Any]) -> None
     write_text(folder / "history.csv", table(training.history))
     seconds = [{"epoch": i, "seconds": s} for i, s in enumerate(training.seconds, start=1)]
     write_text(folder / "timing.csv", table(seconds))
-    files = ["history.csv"]
+    names = ["history.csv"]
     for end, network in trained.items():
         more = {"split": training.cell_data.score.name} if end else curve(training)
-        files += _write_answers(network, answers[end], folder, more, end)
-    _seal(folder, {**card, "seconds": round(sum(training.seconds), 3)}, files)
+        names += _write_answers(network, answers[end], folder, more, end)
+    _seal(folder, {**card, "seconds": round(sum(training.seconds), 3)}, names)
 
 
 def write_imported(
@@ -103,7 +103,7 @@ def _seal(folder: Path, card: Mapping[str, Any], files: Sequence[str]) -> None:
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     digests = {name: digest(folder / name) for name in files}
     content = {**card, "finished": finished, "files": digests}
-    write_text(folder / CARD, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_yaml(folder / CARD, content)
 
 
 def curve(training: Training) -> dict[str, float | str]:
@@ -160,6 +160,14 @@ def complete(folder: Path, expected: str) -> bool:
         )
     except (Refused, OSError, KeyError, TypeError, AttributeError):
         return False
+
+
+def sweep(layout: Layout, cell: Cell) -> None:
+    """Remove halves of files that killed jobs left in a cell; called by the holder of its lock."""
+    folder = layout.cell(cell)
+    files.sweep(folder, "cell.json")
+    for place in (layout.resume(cell.run(0)).parent, *folder.glob("seed*")):
+        files.sweep(place)
 
 
 def write_manifest(settings: CellSettings, layout: Layout, parameters: int) -> None:

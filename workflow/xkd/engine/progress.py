@@ -189,7 +189,8 @@ class Bars:
         self._drawn: dict[int, float] = {}
 
     def say(self, line: str) -> None:
-        self.bars.console.print(f"{self.cell}: {line}", markup=False, highlight=False)
+        with contextlib.suppress(OSError):  # the terminal was closed
+            self.bars.console.print(f"{self.cell}: {line}", markup=False, highlight=False)
 
     def begin(self, seeds: Sequence[int], of: int) -> None:
         self.file.begin(seeds, of)
@@ -215,7 +216,8 @@ class Bars:
         self._draw(seed, place.epoch, place, where, place.images / seconds, scores(record))
 
     def close(self) -> None:
-        self.bars.stop()
+        with contextlib.suppress(OSError):
+            self.bars.stop()
         self.file.close()
 
     def _draw(

@@ -9,9 +9,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from xkd.data.stream import Resident
 from xkd.engine.cell_data import data_digest
 from xkd.engine.options import EngineOptions
 from xkd.engine.runtime import Runtime
-from xkd.engine.stopping import RESUMABLE, Stop
+from xkd.engine.stopping import GRACE, RESUMABLE, Stop, held_back
 from xkd.engine.table_file import Header, header_path
 from xkd.errors import Refused
 from xkd.evaluate import load_network, weights_digest
@@ -32,10 +34,12 @@ from xkd.fingerprint import fingerprint
 from xkd.networks import Network
 from xkd.plan.runs import Layout, Run
 from xkd.plan.settings import CellSettings, Reinforcement
+from xkd.readers import map_npy
 from xkd.records.lock import locked
 from xkd.reinforce import Bounds, bounds_of, reinforce
 
 BATCH, GPU_BATCH = 250, 2000  # views per forward pass
+LOOK_SECONDS = 0.2  # between two looks for a reason to stop
 
 
 def tabulate(
@@ -57,7 +61,7 @@ def tabulate(
         threads: views worked on at once, on a CPU.
         plain: also leave the table of the unchanged images here; they are the first pass anyway.
     Raises: Refused if teacher or data are absent or damaged, another process fills this table, or
-        the disk is full; SystemExit(75) after SIGTERM.
+        the disk is full; SystemExit(75) after SIGTERM or SIGHUP.
     """
     runtime = Runtime.of(EngineOptions(device=device))
     runtime.prepare()
@@ -127,7 +131,7 @@ class Part:
 
     def open(self) -> tuple[np.memmap, np.memmap]:
         """logits, [views, images, C], and done, [views]; writable, shared by all processes."""
-        return np.load(self._file, mmap_mode="r+"), np.load(self._done, mmap_mode="r+")
+        return map_npy(self._file, "r+"), map_npy(self._done, "r+")
 
     def publish(self) -> None:
         write_json(header_path(self.path), {**self.content, "sha256": digest(self._file)})
@@ -173,15 +177,27 @@ def fill(
     workers = [context.Process(target=work, args=(share,)) for share in shares]
     stop.pass_on = lambda number: [worker.terminate() for worker in workers if worker.pid]
     for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+        with held_back():
+            worker.start()
+    _await(workers, stop)
     failed = [worker.exitcode for worker in workers if worker.exitcode]
     if failed and stop.requested is None:
         raise Refused(
             f"filling {parts[0].path} failed in a process (exit {failed[0]}); "
             "run the same command again, it continues"
         )
+
+
+def _await(workers: Sequence[BaseProcess], stop: Stop) -> None:
+    """Wait for all to end; those that have not, some time after a signal, are killed."""
+    deadline: float | None = None
+    while running := [worker for worker in workers if worker.is_alive()]:
+        if stop.requested is not None:
+            deadline = deadline or time.monotonic() + GRACE
+            if time.monotonic() > deadline:
+                for worker in running:
+                    worker.kill()
+        running[0].join(LOOK_SECONDS)
 
 
 def _fill_views(

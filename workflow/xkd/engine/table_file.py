@@ -6,13 +6,13 @@ A table is `<name>.npy`, float16, [views, images, C], and `<name>.json` beside i
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from xkd.errors import Refused
-from xkd.files import read_json, verify
+from xkd.files import read_json, reading, verify
 from xkd.plan.settings import DatasetSettings, Reinforcement
+from xkd.readers import map_npy
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def open_table(path: Path, expected: Header) -> Tensor:
                 f"{str(value)[:16]}; delete it and run `xkd tabulate_teacher` again"
             )
     verify(path, str(header.get("sha256")), header_path(path))
-    try:
-        mapped = np.load(path, mmap_mode="c")  # "c", because torch wants to be able to write
-    except (OSError, ValueError) as problem:
-        raise Refused(
-            f"{path} is damaged ({problem}); delete it and run `xkd tabulate_teacher` again"
-        ) from None
-    return torch.from_numpy(mapped)
+    again = "delete it and run `xkd tabulate_teacher` again"
+    with reading(path, again):
+        logits = torch.from_numpy(map_npy(path, "c"))  # "c", since torch wants to be able to write
+        expected_shape = expected.views, header["images"], expected.classes
+        if logits.shape != expected_shape or logits.dtype != torch.float16:
+            raise ValueError(f"{logits.dtype}, {list(logits.shape)}, expected {expected_shape}")
+    return logits

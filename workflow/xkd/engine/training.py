@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from xkd.data.stream import EpochOrder, Stream
 from xkd.engine.build import build_method
-from xkd.engine.casts import rounded_weights
+from xkd.engine.casts import rounded
 from xkd.engine.cell_data import CellData
 from xkd.engine.optimisers import Moments, Optimiser, like, weight_of
 from xkd.engine.runtime import Runtime
@@ -76,7 +75,9 @@ class Training:
         self.order: EpochOrder | None = None
         self.history: list[dict[str, float | str]] = []
         self.seconds: list[float] = []
-        self.rows: list[Tensor] = []  # what `step` returned, in this epoch
+        # What `step` returned, [steps, K]; valid up to `position`. One tensor for all epochs: many
+        # small ones, kept between blocks that come and go, would let the heap grow for hours.
+        self.rows: Tensor | None = None
         self.names: list[str] = []  # of their entries
         self.moments: Moments = {}  # of the current stage
         self.shared: Moments = {}  # under the cell's recipe, across stages
@@ -114,7 +115,7 @@ class Training:
         self.order = stream.epoch(current.epoch)
         self.batches = [self.part(index, view) for index, view in self.order]
         self.cell_data.train.expect(self.batches[position:])
-        self.rows, self.position = [], position
+        self.position = position
         self.method.train()
         self.start_clock()
 
@@ -151,7 +152,10 @@ class Training:
 
     def advance(self) -> None:
         """The next step of the epoch under way."""
-        self.rows.append(self.step(*self.batches[self.position]))
+        row = self.step(*self.batches[self.position])
+        if self.rows is None or self.rows.shape != (len(self.batches), len(row)):
+            self.rows = row.new_empty(len(self.batches), len(row))
+        self.rows[self.position] = row
         self.position += 1
 
     def step(self, index: Tensor, view: Tensor) -> Tensor:
@@ -187,9 +191,10 @@ class Training:
 
     def ask(self, batch: Batch, stage: str) -> StepOutput:
         """The method's answer to a batch."""
-        if self.runtime.rounds_at_once:
-            return functional_call(self.method, rounded_weights(self.method), (batch, stage))
-        return self.method(batch, stage)
+        if not self.runtime.rounds_at_once:
+            return self.method(batch, stage)
+        with rounded(self.method):
+            return self.method(batch, stage)
 
     def backward(self, loss: Tensor) -> None:
         """Leave the gradient of the step's loss, a scalar, with the weights."""
@@ -212,7 +217,7 @@ class Training:
         record[f"{self.cell_data.score.name}_top1"] = self.score() if accuracy is None else accuracy
         self.history.append(record)
         self.seconds.append(self._spent + time.monotonic() - self._began)
-        self._spent, self.rows, self.position, self.order = 0.0, [], 0, None
+        self._spent, self.position, self.order = 0.0, 0, None
         self.epoch += 1
 
     def score(self) -> float:
@@ -225,7 +230,7 @@ class Training:
 
         Raises: Diverged if the epoch under way has met a loss that is not a number.
         """
-        rows = torch.stack(self.rows).cpu() if self.rows else torch.empty(0)
+        rows = self.rows[: self.position].clone().cpu() if self.position else torch.empty(0)
         if len(rows):
             self.check_finite(rows)
         spent = self._spent + time.monotonic() - self._began if self.order else 0.0
@@ -259,13 +264,15 @@ class Training:
         if started:
             self.begin_epoch(state["position"])
             self.names = state["names"]
-            self.rows = list(state["rows"].to(self.runtime.device))
+            if len(rows := state["rows"]):
+                self.rows = rows.new_empty(len(self.batches), rows.shape[1]).to(self.runtime.device)
+                self.rows[: len(rows)] = rows
             self._spent = state["spent"]
         self.generator.set_state(state["random"])
 
     def summary(self) -> dict[str, float]:
         """Means over the samples of the epoch: loss, its terms, accuracy, the method's meters."""
-        rows = torch.stack(self.rows).double().cpu()  # [steps, K]; the only read of the epoch
+        rows = self.rows[: self.position].double().cpu()  # the only read of the epoch
         self.check_finite(rows)
         seen = rows.new_tensor(self.order.sizes)
         means = (rows * seen[:, None]).sum(0) / seen.sum()

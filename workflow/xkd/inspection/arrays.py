@@ -5,7 +5,6 @@ Every reader turns a damaged file into one line.
 
 import json
 import math
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xkd.errors import Refused
+from xkd.files import reading
 from xkd.inspection.text import Description
 from xkd.measures.calibration import ece, top1
 from xkd.measures.entropy import mean_entropy_bits
+from xkd.readers import map_npy
 from xkd.wording import percent, size
 
 SHOWN = 12  # tensors listed one by one
 
 
-def read_npz(path: Path) -> dict[str, NDArray]:
-    """All arrays of an archive. Raises Refused when it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError) as problem:
-        raise damaged(path, problem) from None
-
-
 def read_tensors(path: Path) -> dict[str, NDArray]:
     """All tensors of a safetensors file; bfloat16 as float32. Raises Refused when it is damaged."""
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    try:
+    with reading(path):
         return load_file(path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError) as problem:
-        raise damaged(path, problem) from None
 
 
 def damaged(path: Path, problem: object) -> Refused:
@@ -169,11 +158,9 @@ def add_table(found: Description, path: Path, header: Mapping[str, Any]) -> None
 
     Raises: Refused when the file is damaged or not of the shape that its header gives.
     """
-    try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    table = map_npy(path)
+    with reading(path):
         views, images, classes = table.shape
-    except (OSError, ValueError, EOFError) as problem:
-        raise damaged(path, problem) from None
     if (views, classes) != (header.get("views"), header.get("classes")):
         raise damaged(path, f"shape {table.shape}, its header says {json.dumps(header)}")
     found.add(

@@ -12,11 +12,11 @@ import numpy as np
 from xkd.errors import Refused
 from xkd.files import read_json
 from xkd.inspection import cells
-from xkd.inspection.arrays import read_npz
 from xkd.inspection.differences import Difference, agreement, difference
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description
 from xkd.plan.runs import Cell, Run
+from xkd.readers import read_npz
 from xkd.records import cards, code
 from xkd.wording import span
 

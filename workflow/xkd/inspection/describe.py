@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import digest
+from xkd.files import digest, reading
 from xkd.inspection import cells, items, origin, readers
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description
@@ -29,7 +29,7 @@ def describe(target: Target) -> Description:
     for pattern, read in readers.READERS.items():
         if re.fullmatch(pattern, target.path.name):
             found = Description(_title(target), str(target.path))
-            with readers.reading(target.path):
+            with reading(target.path):
                 read(target, found)
             _add_origin(target, found)
             found.add("file", _file(target.path))

@@ -14,13 +14,13 @@ from xkd.monitor import traces
 
 
 def any_csv(target: Target, found: Description) -> None:
-    rows = rows(target.path)
-    found.add("rows", str(len(rows)))
-    found.add("columns", ", ".join(rows[0]) if rows else "none")
+    content = rows(target.path)
+    found.add("rows", str(len(content)))
+    found.add("columns", ", ".join(content[0]) if content else "none")
 
 
 def any_json(target: Target, found: Description) -> None:
-    content = read_json(target.path)
+    content = read_json(target.path, sealed=False)
     _add_keys(found, content)
 
 

@@ -1,32 +1,19 @@
 """Readers of the kinds of files that the pipeline leaves; what each is, and its key numbers."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-from xkd.errors import Refused
 from xkd.files import read_json, verify
 from xkd.inspection import arrays, cells, origin, plain
-from xkd.inspection.arrays import damaged, read_npz, read_tensors
+from xkd.inspection.arrays import damaged, read_tensors
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description, sparkline
 from xkd.monitor import traces
+from xkd.readers import read_npz
 from xkd.records import cards
 from xkd.wording import percent, settings
 
 Reader = Callable[[Target, Description], None]
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file brings about into one line. Raises Refused."""
-    try:
-        yield
-    except Refused:
-        raise
-    except Exception as problem:
-        raise damaged(path, f"{type(problem).__name__}: {problem}") from None
 
 
 def _weights(target: Target, found: Description) -> None:

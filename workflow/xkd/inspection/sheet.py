@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from xkd.errors import Refused
 from xkd.files import read_json
-from xkd.inspection.arrays import read_npz, read_tensors
+from xkd.inspection.arrays import read_tensors
 from xkd.inspection.target import Target
+from xkd.readers import read_npz
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

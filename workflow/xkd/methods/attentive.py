@@ -40,6 +40,7 @@ from xkd.plan.settings import Recipe
 BOUND = 4.0  # |e| beyond it is punished: there the sigmoid hardly passes gradient
 SOFTNESS = 0.25  # of the masks of `rank`, in standard deviations of e
 DARK, BRIGHT = 0.02, 0.9  # a mean of E outside says nothing about the image
+CHANCE = 1.25  # times 1/C: a student that agrees more rarely has learnt nothing to explain
 FLAT = 1e-3  # a standard deviation of e below it leaves no order
 COLLAPSED = "the explanation network has collapsed"
 SGD_RATE, ADAM_RATE = 0.05, 0.003
@@ -105,6 +106,7 @@ class Method(BaseMethod):
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         super().__init__(student, context, options)
+        self.classes = context.classes
         if not isinstance(student, AttentiveResNet):
             raise Refused(
                 f"method 'attentive' trains attentive students, found a {type(student).__name__}; "
@@ -156,9 +158,11 @@ class Method(BaseMethod):
         return [p for p in self.student.parameters() if (id(p) in explainer) == chosen]
 
     def failure(self, stage: str, record: Mapping[str, float]) -> str | None:
-        """A collapsed explanation network: its maps must never be taken for explanations."""
+        """A student at chance, or a collapsed explanation network: their maps explain nothing."""
         if stage != "explain":
             return None
+        if (share := record["agreement"]) < CHANCE / self.classes:
+            return f"the student is at chance: it agrees with its target on {100 * share:.0f} %"
         spread, mean = record["spread"], record["intensity"]
         if self._ranks and spread < FLAT:
             return f"{COLLAPSED}: the standard deviation of its maps is {spread:.2g}"
@@ -208,7 +212,8 @@ class Method(BaseMethod):
         terms = loss(images, blurred(images), classes, raw, kept)
         terms["variation"] = total_variation(kept)
         spread = raw.detach().flatten(1).std(dim=1).mean()
-        meters = {"intensity": kept.detach().mean(), "spread": spread}
+        agreement = (levels.logits.argmax(1) == classes).float().mean()
+        meters = {"agreement": agreement, "intensity": kept.detach().mean(), "spread": spread}
         return StepOutput(levels.logits, {t: terms[t] for t in terms if self.wants(t)}, meters)
 
     def _mask_terms(

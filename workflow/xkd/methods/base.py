@@ -153,6 +153,8 @@ class BaseMethod(nn.Module):
     #: Its result depends on which images share a batch, or on a bank of all images, beyond batch
     #: norm: several processes, each with a part of every batch, would train something else.
     WHOLE_BATCH: ClassVar[bool] = False
+    #: Passes of a step through networks like the student, for the scheduler: how much work it is.
+    PASSES: ClassVar[float] = 1
     #: Properties that the student's network must have, such as ("pooled_head",): a mean over the
     #: positions of its last map, in front of the classifier.
     NEEDS: ClassVar[tuple[str, ...]] = ()

@@ -20,6 +20,7 @@ class Method(BaseMethod):
     """Terms are sums over both networks: one weight serves both."""
 
     OPTIONS: ClassVar = {}
+    PASSES: ClassVar = 2
     WEIGHTS: ClassVar = {"ce": 1.0, "kl": 0.1}
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:

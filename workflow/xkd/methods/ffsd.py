@@ -86,6 +86,7 @@ class Method(BaseMethod):
         "leader_self": 10.0,
         "expansion": 1000.0,
     }
+    PASSES: ClassVar = 3
     NEEDS: ClassVar = ("pooled_head",)
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:

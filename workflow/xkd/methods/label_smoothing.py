@@ -20,5 +20,5 @@ class Method(BaseMethod):
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
         logits = self.student(batch.images).logits
-        targets = smoothed_targets(batch.labels, logits.shape[1], self.options["true_class"])
+        targets = smoothed_targets(batch.labels, logits, self.options["true_class"])
         return StepOutput(logits, {"ls": cross_entropy(logits, targets)})

@@ -92,7 +92,7 @@ class Method(BaseMethod):
         """q, [B, C], and how often explanations were zero; nothing is explained if q is uniform."""
         spread, alpha = self.options["spread"], self.options["alpha"]
         if spread == "uniform":
-            return smoothed_targets(batch.labels, output.logits.shape[1], alpha), {}
+            return smoothed_targets(batch.labels, output.logits, alpha), {}
         maps = self.maps(output, batch.images)
         true, other = zero_map_fractions(maps, batch.labels)
         targets = introspective_targets(class_similarity(maps, batch.labels), batch.labels, alpha)

@@ -59,6 +59,7 @@ class Method(BaseMethod):
         },
     }
     WEIGHTS: ClassVar = {"ce": 1.0, "kl": 1.0, "contrast": 0.025}
+    PASSES: ClassVar = 3
     NEEDS: ClassVar = ("pooled_head",)
     WHOLE_BATCH: ClassVar = True
 

@@ -39,6 +39,7 @@ class Method(mlkd_weak.Method):
     }
     WEIGHTS: ClassVar = {"ce": 0.1, "kd": 0.9, "batch": 0.9, "classes": 0.9}
     TEACHER: ClassVar = ("logits", "strong_logits")
+    PASSES: ClassVar = 2
     STRONG_VIEW: ClassVar = True
     WHOLE_BATCH: ClassVar = True
 

@@ -3,6 +3,7 @@
 import logging
 import re
 import shlex
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,9 +35,11 @@ class Failures(logging.Handler):
         elif event == "job_finished":
             self.jobs.pop(record.job_id, None)  # a later attempt went well
         elif ended := re.search(
-            r"> (\S+) 2>&1' returned non-zero exit status (\d+)", str(record.msg)
+            r"> (\S+) 2>&1' "
+            r"(?:returned non-zero exit status (\d+)|died with <Signals\.\w+: (\d+)>)",
+            str(record.msg),
         ):
-            self.statuses[ended[1]] = int(ended[2])
+            self.statuses[ended[1]] = int(ended[2]) if ended[2] else 128 + int(ended[3])
 
     def line(self, number: int) -> str:
         """One failed job by Snakemake's number: what it was, why, and where its log is."""
@@ -58,11 +61,18 @@ class Failures(logging.Handler):
     def _reason(self, job: Failure) -> str:
         """By the scheduler, by the job's own last words, by its exit status."""
         log = Path(job.log)
-        told = traces.ending(log) or traces.last_line(log)
-        status = self.statuses.get(job.log, 0)
-        if status > 128 and not told:
-            told = f"ended by signal {status - 128}; the system does so when memory runs out"
+        killed = _signal(self.statuses.get(job.log, 0))
+        told = traces.ending(log) or killed or traces.last_line(log)
         return "; ".join(part for part in (_scheduler(job.said), told) if part) or "no reason given"
+
+
+def _signal(status: int) -> str:
+    """The signal that ended a job, by its exit status; empty if none did."""
+    try:
+        number = signal.Signals(status - 128)
+    except ValueError:
+        return ""
+    return f"ended by {number.name}" + ("; out of memory?" if number == signal.SIGKILL else "")
 
 
 def _scheduler(said: str) -> str:

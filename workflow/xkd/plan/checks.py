@@ -121,9 +121,10 @@ def _check_recipe(resolver: Resolver, name: str, entry: Mapping[str, Any]) -> No
         raise Refused(
             f"{where}.milestones: found {late[0]}, expected less than epochs = {entry['epochs']}"
         )
-    if milestones and entry.get("schedule") == "cosine":
+    schedule = entry.get("schedule", "steps")
+    if milestones and schedule != "steps":
         raise Refused(
-            f"{where}.milestones: found {len(milestones)}, expected none under schedule: cosine"
+            f"{where}.milestones: found {len(milestones)}, expected none under schedule: {schedule}"
         )
     if entry.get("nesterov") and entry.get("momentum") == 0:
         raise Refused(f"{where}.nesterov: found true, expected false where momentum is 0")

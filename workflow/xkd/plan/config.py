@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused, unknown
-from xkd.files import read_json, write_text
+from xkd.files import read_json, write_json
 from xkd.fingerprint import PACKAGE
 from xkd.plan import papers
 from xkd.plan.validation import validate
@@ -153,10 +153,10 @@ def merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
 
 def freeze(config: Mapping[str, Any], folder: Path) -> Path:
     """Write the effective config for the jobs, under its own digest, so that it never changes."""
-    text = json.dumps(config, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+    text = json.dumps(config, ensure_ascii=False, sort_keys=False)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
-        write_text(path, text)
+        write_json(path, config)
     return path
 
 

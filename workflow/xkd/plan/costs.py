@@ -17,6 +17,7 @@ from math import ceil
 from typing import Any
 
 from xkd.plan import rates
+from xkd.plan.declarations import declaration
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
 
 #: Training and test images of the sources.
@@ -79,7 +80,8 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
             and `processes` share a cell whose images stay in their files.
     """
     network, data, seeds = settings.network, settings.dataset, len(settings.seeds)
-    passes = 3 * forward_gflop(network, data)
+    students = declaration("methods", settings.method.uses)["PASSES"]
+    passes = 3 * students * forward_gflop(network, data)
     if settings.teacher is not None:  # as if there were no table, and inputs reinforced
         passes += 3 * forward_gflop(settings.teacher.network, data)
     images = _images(data)[0]
@@ -90,10 +92,10 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     threads = DECODERS * processes if data.resized_crop else 1 if small else seeds
     at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
-    memory = images_mb(data) + at_once * seed_mb(settings, settings.recipe.batch)
+    memory = images_mb(data) + at_once * students * seed_mb(settings, settings.recipe.batch)
     if settings.method.needs.tabulable and not data.resized_crop:
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
-    launched = steps * len(_layers(network, data))
+    launched = steps * students * len(_layers(network, data))
     if processes == 1:
         return _demand(gflop, launched, memory, threads, needs_cuda)
     memory = processes * (memory + PROCESS_MB + CUDA_MB)

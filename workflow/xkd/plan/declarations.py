@@ -24,6 +24,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "STRONG_VIEW": False,
         "WHOLE_BATCH": False,
         "NEEDS": (),
+        "PASSES": 1,
         "FAMILY": None,
         "NETWORK": {},
     },

@@ -66,13 +66,17 @@ class NetworkSettings:
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
+RISE, START = 0.3, 25  # of a one-cycle schedule: share of the epochs, and lr over the first rate
+
+
 @dataclass(frozen=True)
 class Recipe:
     """SGD with momentum, and its schedule.
 
     Rate of epoch e of E, from 1: with "steps", multiplied by `decay` after each epoch in
     `milestones`; with "cosine", lr · (1 + cos(π·(e − 1) / E)) / 2 (Loshchilov & Hutter 2017, Eq. 5,
-    without restarts).
+    without restarts); with "one_cycle", at s = (e − ½) / E, half a cosine from lr / 25 up to lr
+    while s < 0.3, then half a cosine down to zero (Smith & Topin 2018, in steps of an epoch).
     """
 
     name: str
@@ -83,7 +87,7 @@ class Recipe:
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()  # 1-based: epochs up to and including it keep the old rate
     decay: float = 0.1
-    schedule: Literal["steps", "cosine"] = "steps"
+    schedule: Literal["steps", "cosine", "one_cycle"] = "steps"
     nesterov: bool = False
     drop_last: bool = False  # leave out the images that do not fill a batch, others every epoch
     clip: float | None = None  # longest gradient, over all weights together
@@ -92,6 +96,12 @@ class Recipe:
         """Learning rate of a 1-based epoch."""
         if self.schedule == "cosine":
             return self.lr * (1 + cos(pi * (epoch - 1) / self.epochs)) / 2
+        if self.schedule == "one_cycle":
+            share = (epoch - 0.5) / self.epochs
+            if share >= RISE:
+                return self.lr * (1 + cos(pi * (share - RISE) / (1 - RISE))) / 2
+            first = self.lr / START
+            return first + (self.lr - first) * (1 - cos(pi * share / RISE)) / 2
         return self.lr * self.decay ** sum(epoch > milestone for milestone in self.milestones)
 
     def constant(self, name: str, epochs: int, lr: float) -> "Recipe":

@@ -7,7 +7,7 @@ from typing import Any
 
 from xkd.data import DATA, MANIFEST
 from xkd.errors import Refused
-from xkd.files import digest, plain, read_json, verify
+from xkd.files import digest, plain, read_json, reading, verify
 from xkd.plan.runs import Layout, Run
 from xkd.records import cards
 
@@ -42,16 +42,12 @@ def check_card(path: Path, asked: Mapping[str, Mapping[str, Any]] | None = None)
     """
     path = Path(path)
     card = read_json(path)
-    try:
+    with reading(path):
         name, run, digests, found = (card[k] for k in ("analysis", "run", "digests", "options"))
-        files, made_of = dict(digests), dict(card["made_of"])
-    except (KeyError, TypeError, ValueError):
-        raise Refused(
-            f"{path} is no card of an analysis; delete it and run the same command again"
-        ) from None
-    for file, expected in files.items():
-        verify(path.parent / file, expected, path)
-    now = sources(made_of, Run.parse(run), Layout(path.parents[len(Path(run).parts) + 2]))
+        files, made_of, found = dict(digests), dict(card["made_of"]), dict(found)
+        for file, expected in files.items():
+            verify(path.parent / file, expected, path)
+        now = sources(made_of, Run.parse(run), Layout(path.parents[len(Path(run).parts) + 2]))
     if changed := [name for name in now if now[name] != made_of[name]]:
         raise Refused(
             f"{path.parent} was made of other {', '.join(changed)} than are there now; run "

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import parse_yaml, plain, read_json, verify
+from xkd.files import plain, read_json, read_yaml, verify
 from xkd.plan.settings import CellSettings
 
 AFFECTS_RESULTS = False
@@ -13,18 +13,12 @@ AFFECTS_RESULTS = False
 
 def read(folder: Path) -> dict[str, Any]:
     """The card of a run. Raises Refused when the run is not complete, or its card is damaged."""
-    import yaml
-
-    try:
-        card = parse_yaml((folder / "run.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(
-            f"{folder} is not a complete run: run.yaml is missing; train its cell"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        card = None
-    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
-        raise Refused(f"{folder}/run.yaml is damaged; delete it and train its cell again")
+    path = folder / "run.yaml"
+    if not path.exists():
+        raise Refused(f"{folder} is not a complete run: run.yaml is missing; train its cell")
+    card = read_yaml(path, "delete it and train its cell again")
+    if not isinstance(card.get("files"), dict):
+        raise Refused(f"{path} is no run card; delete it and train its cell again")
     return card
 
 

@@ -8,15 +8,14 @@ import contextlib
 import hashlib
 import io
 import os
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xkd.files import atomic
+from xkd.files import atomic, reason
+from xkd.readers import unpickled
 
 AFFECTS_RESULTS = False
 
@@ -90,6 +89,9 @@ def read(path: Path) -> dict[str, Any]:
     if expected.decode("ascii", "replace") != found:
         raise ValueError(f"{len(content)} bytes whose sha256 is not the one they begin with")
     try:
-        return torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError) as problem:
-        raise ValueError(f"no torch archive: {problem}") from None
+        state = unpickled(io.BytesIO(archive))
+    except Exception as problem:  # no list of what torch raises is complete
+        raise ValueError(f"no torch archive: {reason(problem)}") from problem
+    if not isinstance(state, dict) or not isinstance(state.get("fingerprint"), str):
+        raise ValueError(f"a {type(state).__name__} that does not say whose it is")
+    return state

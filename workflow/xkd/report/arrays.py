@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from xkd.errors import Refused
 from xkd.plan.declarations import declaration, known_modules
+from xkd.readers import read_npz
 from xkd.report.layout import Labels, label
 from xkd.report.results import paths
 
@@ -59,7 +60,7 @@ def explanations(files: str | Path | Iterable[str | Path], labels: Labels) -> li
     needed = ("images", "maps", "cosines", "labels", "class_names", "signed")
     panels = []
     for path in paths(files):
-        content = _load(path, needed)
+        content = read_npz(path, needed)
         arrays = (content[name] for name in needed[:4])
         names, title = _names(content["class_names"]), _title(content, path, labels)
         panels.append(Explanations(*arrays, names, bool(content["signed"]), title))
@@ -69,7 +70,7 @@ def explanations(files: str | Path | Iterable[str | Path], labels: Labels) -> li
 def similarities(files: str | Path | Iterable[str | Path], labels: Labels) -> list[Similarity]:
     panels = []
     for path in paths(files):
-        content = _load(path, ("similarity", "class_names"))
+        content = read_npz(path, ("similarity", "class_names"))
         pairs = [(str(first), str(second)) for first, second in content.get("pairs", ())]
         names, title = _names(content["class_names"]), _title(content, path, labels)
         panels.append(Similarity(content["similarity"], names, pairs, title))
@@ -88,7 +89,7 @@ def split_pairs(panel: Similarity) -> tuple[NDArray, NDArray]:
 
 def embeddings(file: str | Path) -> Embeddings:
     """Raises Refused when no reinforcement was embedded."""
-    content = _load(Path(file), ("labels", "class_names", "split"))
+    content = read_npz(Path(file), ("labels", "class_names", "split"))
     end = "/embedding"
     points = {key.removesuffix(end): content[key] for key in content if key.endswith(end)}
     if not points:
@@ -118,22 +119,3 @@ def _title(content: dict[str, NDArray], path: Path, labels: Labels) -> str:
 
 def _names(array: NDArray) -> list[str]:
     return [str(name) for name in array]
-
-
-def _load(path: Path, needed: Iterable[str]) -> dict[str, NDArray]:
-    """Raises Refused when the file is missing, no archive, or lacks an array."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            content = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise Refused(f"{path} is missing; run the rule that makes it") from None
-    except (OSError, ValueError) as problem:
-        raise Refused(
-            f"{path} is damaged ({problem}); delete it and run the same command"
-        ) from None
-    if absent := [name for name in needed if name not in content]:
-        raise Refused(
-            f"{path} lacks {', '.join(absent)}; found {', '.join(content)}; delete it and run the "
-            "same command again"
-        )
-    return content

@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from xkd.plan.runs import Cell
+from xkd.readers import read_csv
 from xkd.report import effects, other_claims, published, vocabulary
 from xkd.report.results import CELL, with_plain_teachers
 
@@ -204,7 +205,7 @@ def _printed(path: Path | None, item: Mapping[str, Any], by_teacher: bool) -> pd
 
 def read(path: str | Path) -> pd.DataFrame:
     """A frame of claims from its CSV; texts that are missing are empty."""
-    frame = pd.read_csv(path)
+    frame = read_csv(Path(path), TEXTS)
     return frame.assign(**{name: frame[name].astype(object).fillna("") for name in TEXTS})
 
 

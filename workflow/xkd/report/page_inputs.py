@@ -13,6 +13,7 @@ from xkd.errors import Refused
 from xkd.files import read_json
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Layout, Run
+from xkd.readers import read_npz
 
 MOST = 12  # images of each list; the counts are of all
 PLAIN = "gradient-0"
@@ -43,8 +44,8 @@ def describe(plan: Plan, run: Run, layout: Layout) -> dict[str, Any] | None:
 
 def _answers(path: Path) -> tuple[NDArray, NDArray]:
     """Labels and predicted classes, [N] each."""
-    with np.load(path, allow_pickle=False) as archive:
-        return archive["labels"], archive["logits"].argmax(1)
+    arrays = read_npz(path, ("labels", "logits"))
+    return arrays["labels"], arrays["logits"].argmax(1)
 
 
 def _step(
@@ -101,7 +102,9 @@ class _Images:
         rows = self._rows(path, "test", indices).astype(np.float32)
         if not len(rows):
             return {}
-        mean, std = (np.reshape(value, (-1, 1, 1)) for value in (self.settings.mean, self.settings.std))
+        mean, std = (
+            np.reshape(value, (-1, 1, 1)) for value in (self.settings.mean, self.settings.std)
+        )
         pixels = np.clip((rows * std + mean) * 255, 0, 255).round().astype(np.uint8)
         return dict(zip(indices, map(_png, pixels), strict=True))
 
@@ -112,7 +115,8 @@ class _Images:
         if not path.is_file() or not indices:
             return np.zeros((0, 1, 1, 1), np.uint8)
         with safe_open(path, "numpy") as file:
-            if name not in file.keys():  # noqa: SIM118: no mapping
+            names = file.keys()
+            if name not in names:
                 return np.zeros((0, 1, 1, 1), np.uint8)
             part = file.get_slice(name)
             return np.stack([part[int(index) : int(index) + 1][0] for index in indices])

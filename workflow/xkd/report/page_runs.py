@@ -97,7 +97,9 @@ def _curves(path: Path) -> dict[str, list[int]]:
     return found
 
 
-def frame(records: Mapping[str, Mapping[str, Any]], cells: Iterable[tuple[Cell, Any]]) -> pd.DataFrame:
+def frame(
+    records: Mapping[str, Mapping[str, Any]], cells: Iterable[tuple[Cell, Any]]
+) -> pd.DataFrame:
     """Runs of an item as `results.read_cells` gives them."""
     rows = []
     for cell, seeds in cells:

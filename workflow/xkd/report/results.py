@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from xkd.errors import Refused
-from xkd.files import read_json
+from xkd.files import read_json, reading
 from xkd.plan.runs import Cell, Run
+from xkd.readers import read_csv
 from xkd.records import cards
 
 CELL = ["dataset", "network", "method", "teacher"]
@@ -44,7 +45,7 @@ def read_cells(
     rows = []
     for file in paths(files):
         content = read_json(file)
-        try:
+        with reading(file):
             identity = {name: content.get(name) for name in (*CELL, "parameters")}
             runs: dict[str, Any] = content["runs"]
             name = str(Cell(*(content.get(name) for name in CELL)))
@@ -57,8 +58,6 @@ def read_cells(
                     kept["differs"] = name in differing
                     kept["precision"] = _precision(file.parent / f"seed{seed}")
                     rows.append({**identity, **kept, **run["metrics"]})
-        except (KeyError, AttributeError, TypeError, ValueError) as problem:
-            raise _unreadable(file, problem) from None
     empty = pd.DataFrame(
         columns=[*CELL, "parameters", "seed", "fingerprint", "differs", "precision"]
     )
@@ -83,7 +82,7 @@ def read_responses(
     rows = []
     for file in paths(files):
         content = read_json(file)
-        try:
+        with reading(file):
             run = Run.parse(content["teacher"])
             who = {"dataset": run.cell.dataset, "network": run.cell.network, "seed": run.seed}
             who |= {"method": run.cell.method, "teacher": None}
@@ -94,8 +93,6 @@ def read_responses(
                 for split in ("test", "train"):
                     if split in answer:
                         rows.append({**who, **what, "split": split, **answer[split]})
-        except (KeyError, AttributeError, TypeError) as problem:
-            raise _unreadable(file, problem) from None
     return pd.DataFrame(rows)
 
 
@@ -104,8 +101,9 @@ def read_clusters(files: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
     Raises: Refused when two files describe the same point, which averaging would hide.
     """
-    frame = pd.concat([pd.read_csv(file) for file in paths(files)], ignore_index=True)
     key = ["kind", "gamma", "split", "space", "metric", "labels", "seed"]
+    needed = [*key, "silhouette", "top1"]
+    frame = pd.concat([read_csv(file, needed) for file in paths(files)], ignore_index=True)
     if frame.duplicated(key).any():
         raise Refused(
             "two clusters.csv describe the same reinforcement, split and seed, so they belong to "
@@ -140,16 +138,17 @@ def search_notes(
     notes = []
     for file in paths(files):
         found = read_json(file)
-        cell = Cell.parse(found["cell"])
-        method = labels["methods"].get(cell.method, cell.method)
-        network = labels["networks"].get(cell.network, cell.network)
-        values = ", ".join(
-            f"{score['value']:g} ({100 * score['top1']:.2f} %)" for score in found["scores"]
-        )
-        notes.append(
-            f"Searched on held-out training images: {network}, {method}, {found['option']} = "
-            f"{found['winner']:g}; accuracies there: {values}."
-        )
+        with reading(file):
+            cell = Cell.parse(found["cell"])
+            method = labels["methods"].get(cell.method, cell.method)
+            network = labels["networks"].get(cell.network, cell.network)
+            values = ", ".join(
+                f"{score['value']:g} ({100 * score['top1']:.2f} %)" for score in found["scores"]
+            )
+            notes.append(
+                f"Searched on held-out training images: {network}, {method}, {found['option']} = "
+                f"{found['winner']:g}; accuracies there: {values}."
+            )
     return notes
 
 
@@ -215,10 +214,3 @@ def _precision(folder: Path) -> str | None:
     if not (folder / "run.yaml").exists():
         return None
     return cards.read(folder).get("engine", {}).get("precision")
-
-
-def _unreadable(file: Path, problem: Exception) -> Refused:
-    return Refused(
-        f"{file} is not in the expected form ({type(problem).__name__}: {problem}); "
-        "delete it and run the same command again"
-    )

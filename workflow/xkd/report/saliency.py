@@ -186,9 +186,9 @@ def block(lines: pd.DataFrame, labels: Mapping[str, Any]) -> Block:
         own = lines[lines.explanation == explanation]
         by_place = {tuple(r[name] for name in PLACE): r for r in own.to_dict("records")}
         records = [by_place.get(place) for place in places]
-        strong = [best[place] == explanation for place in places]
+        first = [best[place] == explanation for place in places]
         heads = (name_of(explanation), kind_of(explanation))
-        rows.append(Row(heads, tuple(_lines(records, strong, measure))))
+        rows.append(Row(heads, tuple(_lines(records, first, measure))))
     return Block(measure.title, ("Explanation", "From"), tuple(columns), tuple(rows))
 
 
@@ -215,12 +215,12 @@ def _best(lines: pd.DataFrame, place: Sequence[str], aim: int) -> str:
 
 
 def _lines(
-    records: Sequence[Mapping[str, Any] | None], strong: Sequence[bool], measure: Measure
+    records: Sequence[Mapping[str, Any] | None], best: Sequence[bool], measure: Measure
 ) -> Iterable[Line]:
     counts = [record["n"] for record in records if record]
     ours = [
-        Cell() if record is None else Cell(_mean(record, measure), strong=first)
-        for record, first in zip(records, strong, strict=True)
+        Cell() if record is None else Cell(_mean(record, measure) + (" *" if first else ""))
+        for record, first in zip(records, best, strict=True)
     ]
     yield Line(f"ours ({seeds(counts)})" if counts else "ours", tuple(ours))
     printed = [np.nan if record is None else record["published"] for record in records]

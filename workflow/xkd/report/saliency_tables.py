@@ -14,6 +14,8 @@ from xkd.report.layout import Block, Cell, Line, Row, label
 from xkd.report.results import paths
 from xkd.report.saliency import MEASURES, block, number, read, summary
 
+BEST = "* marks the best mean of a column and block, controls aside."
+
 
 def table(
     frame: pd.DataFrame,
@@ -33,7 +35,7 @@ def table(
     blocks = [block(one, item["labels"]) for one in sums]
     if differs:
         blocks += _published(taken, printed, item["labels"])
-    return assembled(blocks, pd.concat(sums), item, notes)
+    return assembled(blocks, pd.concat(sums), item, [BEST, *notes])
 
 
 def assembled(

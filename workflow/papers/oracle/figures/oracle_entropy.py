@@ -3,8 +3,8 @@
     H = (1/N) Σ_i −Σ_k q_ik · log2 q_ik,   q = softmax(z / 4)
 
 Protocol: un-augmented test images, T = 4, mean over images; wide panels: gradient version of x*,
-narrow ones: sign version (A48). Axes span a tenth of the possible entropy at least. Hollow diamonds: Table 3, its swapped column groups put right, the
-reinforced row beside the sign version.
+narrow ones: sign version (A48). Axes span a tenth of the possible entropy at least. Hollow
+diamonds: Table 3, its swapped column groups put right, the reinforced row beside the sign version.
 """
 
 import math

@@ -2,9 +2,9 @@
 
 Protocol: logits (not softmax) scaled to [0, 1] at once, t-SNE with perplexity 30 and PCA
 initialisation, each axis scaled to [0, 1]; un-augmented images, of training unless the legend names
-others, equally many of each class. Twenty colours cannot be told apart
-by everyone, so each superclass also has a number. It stands at the same images in every panel: those
-at the densest spot of the superclass in the first. t-SNE's axes have no meaning and no ticks.
+others, equally many of each class. Twenty colours cannot be told apart by everyone, so each
+superclass also has a number. It stands at the same images in every panel: those at the densest spot
+of the superclass in the first. t-SNE's axes have no meaning and no ticks.
 """
 
 import itertools

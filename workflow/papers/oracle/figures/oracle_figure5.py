@@ -1,8 +1,8 @@
 """Oracle, Figure 5: accuracy of every teacher and student pair, by method; one panel per student.
 
 Protocol: test split, last epoch; mean and sample s.d. over seeds; a star marks the best mean of
-each student; panels have the same length of scale. Hollow diamonds: last-epoch accuracy in the authors' run records, which exist for
-their own method only.
+each student; panels have the same length of scale. Hollow diamonds: last-epoch accuracy in the
+authors' run records, which exist for their own method only.
 """
 
 import pandas as pd

@@ -58,7 +58,7 @@ def measured(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for pair, students in taught.groupby(PAIR, sort=False):
         own = alone[(alone.dataset == pair[0]) & (alone.network == pair[2])]
-        baseline = own[[looks.family(name) == BASELINE for name in own.method]]
+        baseline = own[own.method.map(looks.family) == BASELINE]
         both = pd.concat([baseline, students])
         for method, some in both.groupby("method", sort=False):
             row = dict(zip(PAIR, pair, strict=True)) | {"method": method, "n": len(some)}
@@ -80,10 +80,9 @@ def draw(frame: pd.DataFrame, item: dict) -> Figure:
         if place >= len(pairs):
             axes.set_axis_off()
             continue
-        dataset, teacher, network = pairs[place]
-        names = (label(item["labels"], "network", name) for name in (teacher, network))
+        names = (label(item["labels"], "network", name) for name in pairs[place][1:])
         plots.name_panel(axes, place, " → ".join(names))
-        part = frame[(frame[PAIR] == (dataset, teacher, network)).all(axis=1)]
+        part = frame[[pair == pairs[place] for pair in zip(*map(frame.get, PAIR), strict=True)]]
         for row in part.dropna(subset="cost").itertuples():
             spread = 0 if pd.isna(row.std) else row.std
             axes.errorbar(row.cost, row.mean, spread, capsize=2, **_style(row.method, methods))
@@ -94,8 +93,7 @@ def draw(frame: pd.DataFrame, item: dict) -> Figure:
     names = column_names(methods, item["labels"])
     for method, name in zip(methods, names, strict=True):
         grid[0, 0].errorbar([], [], [], label=name, **_style(method, methods))
-    handles, texts = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=5)
+    plots.legend(figure, grid[0, 0].get_legend_handles_labels()[0])
     return figure
 
 

@@ -6,18 +6,17 @@ To add one: a file here, and an entry in `config.yaml` whose `source` is its nam
 import codecs
 import hashlib
 import tarfile
-import zlib
 from collections.abc import Mapping
-from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
+from xkd.download import download
 from xkd.errors import Refused, setting, unknown
 from xkd.plan.settings import DatasetSettings
 
@@ -137,18 +136,9 @@ def fetch(url: str, folder: Path, md5: str, unpack: bool = False) -> None:
 
     Raises: Refused when it cannot be fetched, stored, or is not the published file.
     """
-    torchvision_datasets()
-    utils = import_module("torchvision.datasets.utils")
-    name = url.rpartition("/")[2]
-    try:
-        utils.download_url(url, str(folder), filename=name, md5=md5)
-    except (OSError, HTTPException, RuntimeError) as problem:  # RuntimeError: wrong checksum
-        raise Refused(
-            f"cannot download {url} into {folder}: {_one_line(problem)}; "
-            "check the network and the disk, or fetch it by hand"
-        ) from None
+    archive = download(url, folder / url.rpartition("/")[2], f"md5:{md5}")
     if unpack:
-        unpack_archive(folder / name, folder)
+        unpack_archive(archive, folder)
 
 
 def unpack_archive(archive: Path, folder: Path) -> None:
@@ -163,7 +153,7 @@ def unpack_archive(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as opened:
                 opened.extractall(folder, filter="data")
-    except (OSError, EOFError, zlib.error, BadZipFile, tarfile.TarError) as problem:
+    except Exception as problem:  # archives fail in every way there is
         raise Refused(
             f"cannot unpack {archive}: {_one_line(problem)}; fetch it again, or look at what it is"
         ) from None

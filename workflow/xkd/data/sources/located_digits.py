@@ -21,9 +21,10 @@ SEED = 0  # never changed: it defines the data set
 def read(root: Path, settings: DatasetSettings, download: bool = False) -> Raw:
     """6,000 training canvases from 1,300 digits, 300 test canvases from others.
 
-    Every pixel is uniform noise of 0 to 63; at a uniformly random place it is the larger of noise
-    and digit. Digits are drawn with replacement for training, and once each for testing. `size` of
-    the settings is that of the canvas. `root` and `download` are unused.
+    Every pixel is uniform noise of 0 to 63, except where the digit lies, at a uniformly random
+    place: it covers the noise, its black parts too. Digits are drawn with replacement for training,
+    and once each for testing. `size` of the settings is that of the canvas. `root` and `download`
+    are unused.
 
     Raises: Refused when the digits are not the known ones, or the canvas is smaller than a digit.
     """
@@ -63,7 +64,6 @@ def _canvases(
     canvases = draw.randint(NOISE + 1, size=(count, size, size)).astype(np.uint8)
     corners = draw.randint(size - DIGIT + 1, size=(count, 2))
     for canvas, image, (top, left) in zip(canvases, images, corners, strict=True):
-        place = canvas[top : top + DIGIT, left : left + DIGIT]
-        np.maximum(place, image, out=place)
+        canvas[top : top + DIGIT, left : left + DIGIT] = image
     boxes = np.concatenate([corners, corners + DIGIT], axis=1).astype(np.int16)
     return canvases[:, None], boxes

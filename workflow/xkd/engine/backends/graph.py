@@ -135,8 +135,8 @@ class SeedGraphs:
             self.sequence = [graphs[size] for size in sizes]
             self.at.fill_(training.position)
             self.rows, training.names = self.meters[self.terms]
-            if training.rows:  # of an epoch that is resumed
-                self.rows[: training.position] = torch.stack(training.rows)
+            if training.position:  # of an epoch that is resumed
+                self.rows[: training.position] = training.rows[: training.position]
             if self.scoring is None:
                 self.scoring = self._capture_scoring()
             self.live = True
@@ -167,7 +167,7 @@ class SeedGraphs:
     def _settle(self) -> None:
         self.cuda.wait(self.stream)
         if self.live:
-            self.training.rows = list(self.rows[: self.training.position])
+            self.training.rows = self.rows
 
     @staticmethod
     def _steps(order: EpochOrder) -> Tensor:

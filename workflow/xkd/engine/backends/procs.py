@@ -9,6 +9,7 @@ again. A seed that fails, or whose process is killed, harms no other.
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -22,7 +23,7 @@ import torch
 
 from xkd.engine.job import Job, train_seed
 from xkd.engine.progress import Place, Record
-from xkd.engine.stopping import RESUMABLE, Stop, Stopped
+from xkd.engine.stopping import GRACE, RESUMABLE, Stop, Stopped, held_back
 from xkd.errors import Refused
 
 AFFECTS_RESULTS = False
@@ -40,6 +41,8 @@ def train(job: Job) -> dict[int, str]:
         while pool.workers or (pool.waiting and job.stop.requested is None):
             if job.stop.requested is None:
                 pool.give_turns()
+            else:
+                pool.press()
             pool.listen()
     finally:
         pool.dismiss()
@@ -72,6 +75,7 @@ class WorkerPool:
         self.waiting = deque(job.seeds)
         self.workers: dict[Connection, Worker] = {}
         self.failures: dict[int, str] = {}
+        self._deadline: float | None = None  # once asked to stop
 
     def give_turns(self) -> None:
         """Set to work as many as there are threads: new processes first, then those behind."""
@@ -87,8 +91,8 @@ class WorkerPool:
                     pipe.send("go on")
 
     def listen(self) -> None:
-        """Wait until a process says something or ends, and act on it."""
-        for pipe in wait(list(self.workers)):
+        """Wait a moment for processes to report or end, and act on it."""
+        for pipe in wait(list(self.workers), LOOK_SECONDS):  # a signal must not find it waiting
             worker = self.workers[pipe]
             try:
                 kind, *content = pipe.recv()
@@ -100,22 +104,32 @@ class WorkerPool:
                 self.job.progress.say(content[0])
             elif kind == "turn":
                 worker.epochs, worker.at_work = content[0], False
-                if self.job.stop.requested is not None:
-                    worker.process.terminate()  # it was not there yet when the signal came
             else:
                 getattr(self.job.progress, kind)(*content)
 
-    def terminate(self, number: int) -> None:
-        """Ask all of them to stop; from a signal's handler."""
+    def press(self) -> None:
+        """Stop all processes; those that have not stopped after the time of grace are killed."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + GRACE
+            self.terminate()  # also those that were on their way when the signal came
+        elif time.monotonic() > self._deadline:
+            for worker in self.workers.values():
+                worker.process.kill()
+
+    def terminate(self, number: int = signal.SIGTERM) -> None:
+        """Let all of them leave a checkpoint and end; also from a signal's handler."""
         for worker in list(self.workers.values()):
             worker.process.terminate()
 
     def dismiss(self) -> None:
-        """Nobody is left behind, whatever happened; those who still work leave a checkpoint."""
+        """Leave no process behind, whatever happened; those at work leave a checkpoint."""
+        self.terminate()
+        deadline = time.monotonic() + GRACE
         for worker in self.workers.values():
-            worker.process.terminate()
-        for worker in self.workers.values():
-            worker.process.join()
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
 
     def _start(self, seed: int) -> None:
         """In a new process, or, if the system has no room for one, after another has ended.
@@ -127,17 +141,17 @@ class WorkerPool:
         arguments = self.job, seed, theirs, os.getpid()
         process = context.Process(target=_run, args=arguments, name=f"seed{seed}")
         try:
-            process.start()
+            with held_back():
+                process.start()
+                self.waiting.popleft()
+                self.workers[ours] = Worker(seed, process)
         except OSError as problem:
             if not self.workers:
                 raise Refused(f"no process can be started for seed {seed}: {problem}") from None
             self.job.in_memory = len(self.workers)
             self.job.progress.say(f"no room for another process ({problem}); seed {seed} waits")
-            return
         finally:
             theirs.close()  # so that the end of the process is the end of the pipe
-        self.waiting.popleft()
-        self.workers[ours] = Worker(seed, process)
 
     def _ended(self, worker: Worker) -> None:
         worker.process.join()
@@ -190,11 +204,11 @@ class Reporter:
 def _explanation(worker: Worker) -> str:
     seed, status = worker.seed, worker.process.exitcode
     if status == RESUMABLE:
-        return f"seed {seed}: its process was asked to stop; the same command continues"
+        return f"seed {seed}: its process was stopped; the same command continues"
     if status > 0:
         return f"seed {seed}: its process failed (exit {status}); the log above says why"
-    killed = " (the system does so when memory runs out)" if status == -9 else ""
+    killed = " (the system does so when memory runs out)" if -status == signal.SIGKILL else ""
     return (
-        f"seed {seed}: its process was ended by signal {-status}{killed}; "
+        f"seed {seed}: its process was ended by {signal.Signals(-status).name}{killed}; "
         "the same command continues from its last checkpoint"
     )
