@@ -46,10 +46,7 @@ def read_plan():
         raise WorkflowError(str(problem)) from None
 
 
-if (
-    workflow.is_main_process
-    and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-):
+if workflow.is_main_process and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
     # A terminal that is closed ends Snakemake as Ctrl-C does, so that it takes its lock away.
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
 
