@@ -34,6 +34,8 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         known("recipe", entry["recipe"], config["recipes"], "networks", name)
         for dataset in config["datasets"]:
             resolver.network(name, dataset)
+    for name, entry in resolver.checkpoints.items():
+        _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["methods"].items():
         resolver.declaration(name)
         _check_lookups(resolver, entry, "methods", name)
@@ -41,8 +43,6 @@ def check_names(resolver: Resolver, replaced: Mapping[str, str]) -> None:
         if "published_as" in entry:
             where = ("methods", name, "published_as")
             known("method", entry["published_as"], config["methods"], *where)
-    for name, entry in resolver.checkpoints.items():
-        _check_checkpoint(resolver, name, entry["files"])
     for name, entry in config["recipes"].items():
         _check_recipe(resolver, name, entry)
     everything = {**config["datasets"], **config["networks"], **resolver.methods}

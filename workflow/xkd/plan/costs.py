@@ -115,16 +115,14 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
     recipe, data, seeds = settings.recipe, settings.dataset, len(settings.seeds)
     family, options = settings.network.family, settings.method.options
     ratio, known = rates.method_ratio(settings.method.uses, options.get("explanation"), family)
-    step, measured = _step_seconds(settings.network, data, recipe.batch, seeds, engine["precision"])
-    step *= ratio
-    needs = settings.method.needs
+    work, needs = (data, recipe.batch, seeds, engine["precision"]), settings.method.needs
+    step, measured = _step_seconds(settings.network, *work)
     if settings.teacher and (data.resized_crop or not needs.tabulable):
         passes = 3 if needs.reinforcement else 1  # of three in a training step
-        network = settings.teacher.network
-        asked, _ = _step_seconds(network, data, recipe.batch, seeds, engine["precision"])
-        step, known = step + passes / 3 * asked, False
+        asked, _ = _step_seconds(settings.teacher.network, *work)
+        ratio, known = ratio + passes / 3 * asked / step, False
     images = _images(data)[0]
-    seconds = rates.BESIDE * step * recipe.epochs * ceil(images / recipe.batch)
+    seconds = rates.BESIDE * ratio * step * recipe.epochs * ceil(images / recipe.batch)
     if data.resized_crop:  # photographs are decoded by the cores beside the GPU
         seconds = max(seconds, images * recipe.epochs * seeds / (DECODED * DECODERS))
     return (rates.STARTING + seconds) / 3600, measured and known
@@ -133,8 +131,7 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
 def table_hours(settings: CellSettings, engine: Mapping[str, Any], passes: int = 1) -> float:
     """Hours of a GPU for a teacher's answers to every view of the training images: a guess.
 
-    Args:
-        passes: forward passes per view; 4 where images are reinforced by a gradient.
+    passes: forward passes per view; 4 where images are reinforced by a gradient.
     """
     data, batch = settings.dataset, rates.RESNET_BATCH
     step, _ = _step_seconds(settings.network, data, batch, 1, engine["precision"])
