@@ -201,11 +201,12 @@ def test_the_outcome_counts_what_exists(plan, tmp_path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).touch()
     wanted = sum(i.kind == "tables" and not i.optional for i in plan.items.values())
-    claims = "item,network,verdict\na,,holds\na,resnet8,undecided\nb,,holds\nc,,undecided\n"
+    rows = ("a,,holds,True", "a,resnet8,undecided,False", "b,,holds,True", "c,,undecided,True")
+    claims = "\n".join(["item,network,outcome,counted", *rows]) + "\n"
     (layout.root / "tables" / "le_claims.csv").write_text(claims)
     (layout.root / "report.html").touch()
     assert outcome(plan, layout) == [
         f"tables   {layout.root}/tables/  (1 of {wanted} and 1 optional)",
-        "claims   LE: holds 2, undecided 1 (of stand-ins: says nothing about the paper)",
+        "claims   LE: 2 holds, 1 undecided",
         f"report   {layout.root}/report.html",
     ]
