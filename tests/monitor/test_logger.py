@@ -1,13 +1,13 @@
 """What a terminal shows of a run of Snakemake, and the state that it leaves for `xkd status`."""
 
 import io
-import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from xkd.files import write_json
 from xkd.monitor import pipeline
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
@@ -41,7 +41,7 @@ def told(plan, tmp_path, monkeypatch):
     layout.cell(CELL).mkdir(parents=True)
     scores = {"0": 0.94, "1": 0.96}
     runs = {seed: {"metrics": {"top1": score}} for seed, score in scores.items()}
-    layout.manifest(CELL).write_text(json.dumps({"runs": runs}))
+    write_json(layout.manifest(CELL), {"runs": runs})
     failures, out = Failures(), io.StringIO()
     reporter = Reporter(plan, layout, failures, out)
     logger = logging.getLogger("as Snakemake's")
@@ -201,11 +201,12 @@ def test_the_outcome_counts_what_exists(plan, tmp_path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).touch()
     wanted = sum(i.kind == "tables" and not i.optional for i in plan.items.values())
-    claims = "item,network,verdict\na,,holds\na,resnet8,undecided\nb,,holds\nc,,undecided\n"
+    rows = ("a,,holds,True", "a,resnet8,undecided,False", "b,,holds,True", "c,,undecided,True")
+    claims = "\n".join(["item,network,outcome,counted", *rows]) + "\n"
     (layout.root / "tables" / "le_claims.csv").write_text(claims)
     (layout.root / "report.html").touch()
     assert outcome(plan, layout) == [
         f"tables   {layout.root}/tables/  (1 of {wanted} and 1 optional)",
-        "claims   LE: holds 2, undecided 1 (of stand-ins: says nothing about the paper)",
+        "claims   LE: 2 holds, 1 undecided",
         f"report   {layout.root}/report.html",
     ]

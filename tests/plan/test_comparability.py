@@ -55,7 +55,17 @@ def test_a_demo_stands_for_several_cells_of_the_paper_and_differs_from_each():
 def test_a_teacher_that_was_trained_otherwise_is_a_difference_of_its_students():
     made = plan("scale=paper", "recipes.r_tch.epochs=201")
     student = "cifar10/resnet20/oracle/from-resnet20-ce_teacher"
-    assert differences(made, "oracle_table4")[student] == [["teacher", "epochs", 201, 200]]
+    found = differences(made, "oracle_table4")
+    assert found[student] == [["teacher", "epochs", 201, 200]]
+    assert found["cifar10/resnet20/ce_teacher"] == [["recipe", "epochs", 201, 200]]
+
+
+def test_nothing_that_a_demo_shows_counts_as_the_papers():
+    made = plan("scale=demo")
+    for item in made.items.values():
+        if item.paper["label"] in ("LE", "Oracle"):
+            shown = set(jobs.item_description(made, item)["settings"])
+            assert shown <= set(differences(made, item.name))
 
 
 def test_a_scale_of_ones_own_is_held_against_the_papers_too():

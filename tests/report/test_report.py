@@ -25,7 +25,11 @@ from xkd.report import drawing, published, render, results, tables
 from xkd.report.compare import compare, rank_correlation
 
 ITEMS = config.load(ROOT / "config.yaml")["tables"]
-TABLES = sorted(name for name in ITEMS if name.startswith(("le_table", "oracle_table")))
+TABLES = sorted(
+    name
+    for name, entry in ITEMS.items()
+    if "published" in entry and entry["paper"] in ("le", "oracle")
+)
 CSV = {name: printed_file(name) for name in TABLES}  # one name follows an item everywhere
 TABLE2 = {
     f"cifar10/{network}/{method}": mean

@@ -39,15 +39,14 @@ def _drawn(layout: Layout, kind: str, name: str) -> bool:
 
 
 def _verdicts(plan: Plan, layout: Layout) -> Iterator[str]:
-    """Verdicts of every paper with a page of claims, over all rows of each comparison."""
+    """Outcomes of every paper's comparisons, each counted once, from its page of claims."""
     for paper, entry in plan.config["papers"].items():
         path = layout.root / "tables" / f"{paper}_claims.csv"
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if not row.get("network")]
+                rows = [row for row in csv.DictReader(file) if row.get("counted") == "True"]
         except (OSError, UnicodeDecodeError, csv.Error):
             continue
-        counts = Counter(row["verdict"] for row in rows if row.get("verdict"))
-        told = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
-        stand_ins = " (of stand-ins: says nothing about the paper)" if plan.replace else ""
-        yield f"claims   {entry['label']}: {told or 'none judged'}{stand_ins}"
+        counts = Counter(row["outcome"] for row in rows if row.get("outcome"))
+        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+        yield f"claims   {entry['label']}: {told or 'none judged'}"

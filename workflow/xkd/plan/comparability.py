@@ -63,20 +63,25 @@ class Comparison:
         return self.plan if same else Plan(dict(config))
 
     def differences(self, item: Item) -> dict[str, list[list[Any]]]:
-        """Cells of an item that differ from the paper's, with every difference.
+        """Cells of an item, and of their teachers, that differ from the paper's: how.
 
         Cells that the paper does not have, of an experiment of one's own, differ from nothing.
         """
         if self.papers is self.plan:
             return {}
-        found = {}
+        found: dict[str, dict[Difference, None]] = {}
         for cell in item.cells:
-            every: dict[Difference, None] = {}
             for other in self._counterparts(item, cell):  # one may stand for several of the paper's
-                every |= dict.fromkeys(map(_hashable, self.of_cell(cell, other)))
-            if every:
-                found[str(cell)] = plain(list(every))
-        return found
+                for mine, known in self._with_teachers(cell, other):
+                    every = found.setdefault(str(mine), {})
+                    every |= dict.fromkeys(map(_hashable, self.of_cell(mine, known)))
+        return {cell: plain(list(every)) for cell, every in found.items() if every}
+
+    def _with_teachers(self, cell: Cell, other: Cell) -> Iterator[tuple[Cell, Cell]]:
+        yield cell, other
+        taught, known = self.plan.settings(cell).teacher, self.papers.settings(other).teacher
+        if taught and known:
+            yield taught.cell, known.cell
 
     def fewer_seeds(self, item: Item) -> dict[str, list[int]]:
         """Cells with fewer seeds than the paper's have: cell -> [ours, the paper's].

@@ -183,7 +183,8 @@ def page(paper: str, items: Sequence[Mapping[str, Any]], frames: Sequence[pd.Dat
     Args:
         items: as `tables` describes them; frames: the claims of each.
     """
-    counts = [counted(frame) for frame in claims.once(list(frames))]
+    once = claims.once(list(frames))
+    counts = [counted(frame) for frame in once]
     words = [word for word in vocabulary.OUTCOMES if any(count[word].any() for count in counts)]
     lines = [
         Row(
@@ -204,9 +205,14 @@ def page(paper: str, items: Sequence[Mapping[str, Any]], frames: Sequence[pd.Dat
         if (frame.verdict != "not measured").any()
     ]
     tidy = [
-        frame.assign(item=item["name"]).set_index("item").reset_index()
-        for item, frame in zip(items, frames, strict=True)
+        frame.assign(
+            outcome=list(map(vocabulary.outcome, frame.verdict, frame.found)),
+            counted=frame.index.isin(kept.index),  # the others are rows, or counted elsewhere
+            item=item["name"],
+        )
+        for item, frame, kept in zip(items, frames, once, strict=True)
     ]
+    tidy = [table[["item", *table.columns.drop("item")]] for table in tidy]
     return Table(
         title=f"{paper}: what the paper claims, and whether it holds here",
         caption="",
