@@ -136,10 +136,14 @@ def test_soft_masks_keep_the_largest_values_and_gradient_sees_no_shift():
 
 def test_a_collapsed_explanation_network_has_failed_and_a_dark_order_has_not():
     method, _ = real("attentive")
-    good = {"intensity": 0.3, "spread": 1.0, "agreement": 0.9}
+    good = {"intensity": 0.3, "spread": 1.0, "agreement": 0.9, "shown": 0.9, "hidden": 0.1}
+    good["epoch"] = method.stages(RECIPE)[0].epochs + 10
     assert method.failure("explain", good) is None
     assert "the mean of its maps is 0.004" in method.failure("explain", good | {"intensity": 0.004})
     assert "collapsed" in method.failure("explain", good | {"intensity": 0.95})
+    turned = good | {"shown": 0.1, "hidden": 0.9}
+    assert "show has the class with probability 0.1" in method.failure("explain", turned)
+    assert method.failure("explain", turned | {"epoch": 9}) is None  # it may still come
     assert method.failure("student", {}) is None
     ranked, _ = real("attentive", loss="rank")
     assert ranked.failure("explain", good | {"intensity": 0.001}) is None
@@ -148,7 +152,7 @@ def test_a_collapsed_explanation_network_has_failed_and_a_dark_order_has_not():
 
 def test_a_student_at_chance_explains_nothing():
     method, _ = real("attentive")
-    record = {"intensity": 0.3, "spread": 1.0, "agreement": 1 / CLASSES}
+    record = {"agreement": 1 / CLASSES}
     assert method.failure("explain", record).startswith("the student is at chance: it agrees")
 
 

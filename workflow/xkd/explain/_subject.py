@@ -61,10 +61,18 @@ def enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:
     ).squeeze(1)
 
 
-def class_gradient(network: Network, images: Tensor, classes: Tensor) -> Tensor:
-    """∂a_c/∂x for one class per image, [B, channels, H, W]; the network in evaluation mode."""
+def class_gradient(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
+    """∂a_c/∂x for one class per image, [B, channels, H, W]; as many at once as the subject says.
+
+    The network must be in evaluation mode.
+    """
+    found = []
     with torch.enable_grad():
-        images = images.detach().requires_grad_()
-        scores = network.forward(images).logits.gather(1, classes[:, None])
-        (gradient,) = torch.autograd.grad(scores.sum(), images)
-    return gradient
+        for some, chosen in zip(
+            images.detach().split(subject.at_once), classes.split(subject.at_once), strict=True
+        ):
+            some = some.clone().requires_grad_()
+            # As it is written: what compiled code saves for the way back serves once.
+            scores = subject.network.forward(some).logits.gather(1, chosen[:, None])
+            found.append(torch.autograd.grad(scores.sum(), some)[0])
+    return torch.cat(found)

@@ -28,4 +28,4 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
 def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
     """max over channels of |∂a_c/∂x|, [B, H, W]              Simonyan et al. 2013, §3.1."""
     with evaluation_mode(subject.network):
-        return class_gradient(subject.network, images, classes).abs().amax(1)
+        return class_gradient(subject, images, classes).abs().amax(1)

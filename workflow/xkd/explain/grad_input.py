@@ -21,4 +21,4 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
 def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
     """x ⊙ ∂a_c/∂x summed over channels, [B, H, W], signed."""
     with evaluation_mode(subject.network):
-        return (images * class_gradient(subject.network, images, classes)).sum(1)
+        return (images * class_gradient(subject, images, classes)).sum(1)

@@ -32,4 +32,4 @@ def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
 def of_class(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
     """max over channels of |∂a_c/∂x| under the guided rule, [B, H, W]."""
     with evaluation_mode(subject.network), guided_relus(subject.network):
-        return class_gradient(subject.network, images, classes).abs().amax(1)
+        return class_gradient(subject, images, classes).abs().amax(1)

@@ -30,5 +30,5 @@ def of_class(subject: Subject, images: Tensor, classes: Tensor, *, steps: int = 
     with evaluation_mode(subject.network):
         for step in range(steps):
             share = (step + 0.5) / steps
-            total += class_gradient(subject.network, share * images, classes)
+            total += class_gradient(subject, share * images, classes)
     return (images * total / steps).sum(1)

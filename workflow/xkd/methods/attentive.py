@@ -106,7 +106,7 @@ class Method(BaseMethod):
 
     def __init__(self, student: Network, context: BuildContext, options: Mapping[str, Any]) -> None:
         super().__init__(student, context, options)
-        self.classes = context.classes
+        self.classes, self.last_epoch = context.classes, 0
         if not isinstance(student, AttentiveResNet):
             raise Refused(
                 f"method 'attentive' trains attentive students, found a {type(student).__name__}; "
@@ -134,6 +134,7 @@ class Method(BaseMethod):
             stages.append(Stage("perturbed", recipe.epochs - plain, learning))
         weights = {term: self.weights[term] for term in explaining if self.wants(term)}
         own = self._explain_recipe(recipe)
+        self.last_epoch = recipe.epochs + own.epochs
         return [*stages, Stage("explain", own.epochs, weights, own)]
 
     def _explain_recipe(self, recipe: Recipe) -> Recipe:
@@ -168,6 +169,11 @@ class Method(BaseMethod):
             return f"{COLLAPSED}: the standard deviation of its maps is {spread:.2g}"
         if not self._ranks and not DARK <= mean <= BRIGHT:
             return f"{COLLAPSED}: the mean of its maps is {mean:.2g}, expected {DARK} to {BRIGHT}"
+        if record["epoch"] == self.last_epoch and record["shown"] < record["hidden"]:
+            return (
+                f"{COLLAPSED}: what its maps show has the class with probability "
+                f"{record['shown']:.2g}, what they hide with {record['hidden']:.2g}"
+            )
         return None
 
     def forward(self, batch: Batch, stage: str) -> StepOutput:
@@ -209,32 +215,41 @@ class Method(BaseMethod):
         raw = self.student.explain(levels, classes, images.shape[2:])
         kept = raw.sigmoid()
         loss = self._rank_terms if self._ranks else self._mask_terms
-        terms = loss(images, blurred(images), classes, raw, kept)
+        terms, shown, hidden = loss(images, blurred(images), classes, raw, kept)
         terms["variation"] = total_variation(kept)
         spread = raw.detach().flatten(1).std(dim=1).mean()
         agreement = (levels.logits.argmax(1) == classes).float().mean()
-        meters = {"agreement": agreement, "intensity": kept.detach().mean(), "spread": spread}
+        meters = {
+            "agreement": agreement,
+            "intensity": kept.detach().mean(),
+            "spread": spread,
+            "shown": shown.detach().mean(),
+            "hidden": hidden.detach().mean(),
+        }
         return StepOutput(levels.logits, {t: terms[t] for t in terms if self.wants(t)}, meters)
 
     def _mask_terms(
         self, images: Tensor, blur: Tensor, classes: Tensor, raw: Tensor, kept: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Terms, and p_S(c) of what the maps show and of what they hide, each [B]."""
         shown = self._log_p(mixed(images, blur, kept), classes)
-        hidden = self._log_p(mixed(blur, images, kept), classes)
-        return {
+        hidden = self._log_p(mixed(blur, images, kept), classes).exp()
+        terms = {
             "keep": -shown.mean(),
-            "drop": hidden.exp().mean(),
+            "drop": hidden.mean(),
             "area": kept.mean(),
             "saturation": (raw.abs() - BOUND).clamp_min(0).square().mean(),
         }
+        return terms, shown.exp(), hidden
 
     def _rank_terms(
         self, images: Tensor, blur: Tensor, classes: Tensor, raw: Tensor, kept: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Likewise; shown and hidden are a random share of the pixels, by their order."""
         masks = soft_order_masks(raw, torch.rand(len(raw), device=raw.device))
-        inserted = self._log_p(mixed(images, blur, masks), classes)
-        deleted = self._log_p(mixed(images, torch.zeros_like(images), 1 - masks), classes)
-        return {"insertion": -inserted.exp().mean(), "deletion": deleted.exp().mean()}
+        inserted = self._log_p(mixed(images, blur, masks), classes).exp()
+        deleted = self._log_p(mixed(images, torch.zeros_like(images), 1 - masks), classes).exp()
+        return {"insertion": -inserted.mean(), "deletion": deleted.mean()}, inserted, deleted
 
     def _log_p(self, images: Tensor, classes: Tensor) -> Tensor:
         """ln p_S(c | image), [B]."""

@@ -58,6 +58,11 @@ OPTIONS = {
         "minimum": 1,
         "default": None,
     },
+    "explainer_bias": {
+        "description": "first bias of e: at -1 maps start near 0.27, at 1 near 0.73",
+        "type": "number",
+        "default": -1.0,
+    },
 }
 POOLED_HEAD = True
 
@@ -91,6 +96,7 @@ def build(
     stem: str = "cifar",
     head_width: int | None = None,
     explainer_width: int | None = None,
+    explainer_bias: float = -1.0,
 ) -> Network:
     """An attentive ResNet, its explanation network included.
 
@@ -98,6 +104,7 @@ def build(
         channels, size: of the images; attention kernels depend on the size.
         trunk: family of the trunk; depth, widths, stem: its options.
         head_width, explainer_width: None takes 16 for images up to 32 pixels, 64 and 32 above.
+        explainer_bias: first bias of the explanation network's output.
     Raises: Refused for a depth that the trunk's family does not have.
     """
     if trunk == "resnet":
@@ -106,9 +113,9 @@ def build(
         body = imagenet_resnet.build(channels, size, classes, depth=depth, stem=stem)
     small = size <= SMALL
     first = -(-size // 4) if trunk == "imagenet_resnet" and stem == "imagenet" else size
-    return AttentiveResNet(
-        body, first, head_width or (16 if small else 64), explainer_width or (16 if small else 32)
-    )
+    head_width = head_width or (16 if small else 64)
+    explainer_width = explainer_width or (16 if small else 32)
+    return AttentiveResNet(body, first, head_width, explainer_width, explainer_bias)
 
 
 class AttentiveResNet(Network):
@@ -120,7 +127,9 @@ class AttentiveResNet(Network):
 
     pooled_head = POOLED_HEAD
 
-    def __init__(self, body: ResNet, side: int, head_width: int, explainer_width: int) -> None:
+    def __init__(
+        self, body: ResNet, side: int, head_width: int, explainer_width: int, bias: float = -1.0
+    ) -> None:
         """side: of the first stage's maps, in pixels; every later stage halves it, rounded up."""
         super().__init__()
         self.body = body
@@ -128,7 +137,7 @@ class AttentiveResNet(Network):
         sides = [-(-side // 2**level) for level in range(len(widths))]
         self.attentions = nn.ModuleList(SpatialAttention(3 if s <= NARROW else 7) for s in sides)
         self.heads = nn.ModuleList(Head(w, head_width, body.fc.out_features) for w in widths[:-1])
-        self.explainer = ExplanationNetwork(len(widths), explainer_width)
+        self.explainer = ExplanationNetwork(len(widths), explainer_width, bias)
 
     def _width(self, stage: str) -> int:
         return self.body.get_submodule(stage)[-1].last_norm.num_features
@@ -240,15 +249,15 @@ class ExplanationNetwork(nn.Module):
         h_L = lat_L(u_L),   h_l = lat_l(u_l) + up(h_{l+1}),   h_l ← h_l + conv3×3(ReLU(h_l))
         e_c = up( conv3×3(ReLU(h_1)) ) at the size of the image;   E_c = sigmoid(e_c)
 
-    up is bilinear. The last bias starts at −1, so that E starts near 0.27.
+    up is bilinear. The last bias starts at −1 unless said, so that E starts near 0.27.
     """
 
-    def __init__(self, levels: int, width: int) -> None:
+    def __init__(self, levels: int, width: int, bias: float = -1.0) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(2, width, 3, padding=1) for _ in range(levels))
         self.blocks = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(levels))
         self.output = nn.Conv2d(width, 1, 3, padding=1)
-        nn.init.constant_(self.output.bias, -1.0)
+        nn.init.constant_(self.output.bias, bias)
 
     def forward(
         self, maps: Sequence[Tensor], attentions: Sequence[Tensor], size: Sequence[int]
