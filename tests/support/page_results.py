@@ -1,11 +1,8 @@
 """A small tree of results, as the result page reads it: a few invented runs of the demo's cells."""
 
-import json
 from pathlib import Path
 
-import yaml
-
-from xkd.plan.comparability import plain
+from xkd.files import plain, write_json, write_yaml
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell, Layout
 
@@ -39,10 +36,10 @@ def write_run(folder: Path, plan: Plan, cell: Cell, seed: int, **changed: object
         "finished": "2026-01-02T03:04:05",
         "files": {},
     }
-    (path / "run.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(path / "run.yaml", card)
     metrics = {"top1": top1, "best_top1": top1 + 0.01, "best_epoch": 2, "ece": 0.05}
     metrics |= {"train_top1": 0.95, "epochs": EPOCHS, "split": "test"}
-    (path / "metrics.json").write_text(json.dumps(metrics))
+    write_json(path / "metrics.json", metrics)
     rows = [f"{e},{2 / e:.4f},{0.5 + e / 10:.4f},{top1 - (EPOCHS - e) / 10:.4f}" for e in (1, 2, 3)]
     (path / "history.csv").write_text("\n".join(["epoch,loss,train_top1,test_top1", *rows]) + "\n")
     return path
