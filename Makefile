@@ -39,7 +39,7 @@ test-slurm: $(BIN)/.developed .venv-slurm/.installed ## the tests on a real SLUR
 test-faults: $(BIN)/.developed ## kill, fill, damage and interrupt everything, and expect the same numbers
 	@$(BIN)/python -m pytest -m faults -rs tests/faults
 
-bench: $(BIN)/.installed ## time the engine against loops written the usual way
+bench: $(BIN)/.installed ## time the engine against loops written the usual way; on a GPU: xkd bench --device cuda
 	@$(BIN)/python -m xkd bench
 
 lint: $(BIN)/.developed ## ruff, snakefmt and snakemake --lint

@@ -33,7 +33,7 @@ rule all:
 
 onstart:
     REPORTER.begin(Work.of(workflow.dag.needrun_jobs()))
-    if Quietness.RULES in workflow.output_settings.quiet:
+    if Quietness.RULES in (workflow.output_settings.quiet or ()):
         REPORTER.replace(logger)
 
 

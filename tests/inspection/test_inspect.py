@@ -203,6 +203,18 @@ def test_nothing_to_draw_is_one_line(made, tmp_path, capsys):
     assert "no images to draw" in capsys.readouterr().err
 
 
+def test_one_epoch_is_told_for_every_seed(made, capsys):
+    assert made.xkd("inspect", GRAD, "--epoch", 2) == 0
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if "seed0: stage " in line or "seed1: " in line]
+    assert len(rows) == 2
+    history = (made.run(GRAD) / "history.csv").read_text().splitlines()
+    test = dict(zip(history[0].split(","), history[2].split(","), strict=True))["test_top1"]
+    assert f"test_top1 {float(test):.4g}" in rows[0]
+    assert made.xkd("inspect", GRAD, "--epoch", 9) == 2
+    assert "found epoch 9, expected 1 to 2" in capsys.readouterr().err
+
+
 def test_json_has_the_same_facts(made, capsys):
     assert made.xkd("inspect", CE, "--json") == 0
     assert json.loads(capsys.readouterr().out)["remake"].startswith(f"xkd train {CE}")

@@ -1,13 +1,13 @@
 """What a terminal shows of a run of Snakemake, and the state that it leaves for `xkd status`."""
 
 import io
-import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from xkd.files import write_json
 from xkd.monitor import pipeline
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
@@ -41,7 +41,7 @@ def told(plan, tmp_path, monkeypatch):
     layout.cell(CELL).mkdir(parents=True)
     scores = {"0": 0.94, "1": 0.96}
     runs = {seed: {"metrics": {"top1": score}} for seed, score in scores.items()}
-    layout.manifest(CELL).write_text(json.dumps({"runs": runs}))
+    write_json(layout.manifest(CELL), {"runs": runs})
     failures, out = Failures(), io.StringIO()
     reporter = Reporter(plan, layout, failures, out)
     logger = logging.getLogger("as Snakemake's")

@@ -49,7 +49,7 @@ def test_two_epochs_and_another_batch_differ_under_the_name_of_the_paper_scale()
     grad = differences(made, "le_table3")["mnist/mlp1024/le_grad"]
     assert ["method", "warmup", 1, 10] in grad
     dropout = differences(made, "le_table3")["mnist/mlp1024/dropout"]
-    assert ["search", "epochs", 1, 10] in dropout
+    assert ["search", "epochs", 1, 50] in dropout
     assert jobs.item_description(made, made.items["le_table3"])["fewer_seeds"][CE] == [1, 5]
 
 

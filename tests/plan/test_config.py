@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xkd.errors import Refused
-from xkd.plan import checks, declarations, jobs, resolve
+from xkd.plan import cell_checks, declarations, jobs, resolve
 from xkd.plan import config as conf
 from xkd.plan.grid import Plan
 from xkd.plan.jobs import item_description
@@ -462,7 +462,7 @@ def declaring(monkeypatch, uses: str, **more: object) -> None:
         found = declare(package, name)
         return {**found, **more} if (package, name) == ("methods", uses) else found
 
-    for module in (resolve, checks):
+    for module in (resolve, cell_checks):
         monkeypatch.setattr(module, "declaration", declared)
 
 

@@ -38,6 +38,7 @@ def test_resnet20_on_cifar_takes_the_arithmetic_that_is_known_of_it(paper):
 
 def test_every_training_of_the_papers_wants_a_gpu_and_none_of_the_demo_does(paper, demo):
     trained = [s for s in paper.cells.values() if not s.holdout and not s.weights]
+    trained = [s for s in trained if "digits" not in s.dataset.source]
     assert {costs.training(s, ENGINE).gpu for s in trained} == {1}
     assert {costs.training(s, ENGINE).gpu for s in demo.cells.values()} == {0}
 

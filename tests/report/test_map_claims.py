@@ -1,6 +1,5 @@
 """Claims about explanations, image by image, on invented scores."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from scipy.stats import wilcoxon
 from synthetic_results import item
 
+from xkd.files import write_json
 from xkd.report import claims, map_claims, saliency, verdicts
 from xkd.report.saliency import kind_of, name_of
 
@@ -33,7 +33,7 @@ def written(folder: Path, seed: int, scores: dict[str, np.ndarray]) -> dict[str,
     """Files of an analysis with these insertion areas per image."""
     place = folder / f"seed{seed}"
     place.mkdir(parents=True)
-    (place / "analysis.json").write_text(json.dumps({"run": f"{RUN}/seed{seed}"}))
+    write_json(place / "analysis.json", {"run": f"{RUN}/seed{seed}"})
     arrays = {f"{name}/insertion": values for name, values in scores.items()}
     np.savez(place / "saliency.npz", explanations=np.array(list(scores)), **arrays)
     rows = [

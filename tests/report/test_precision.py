@@ -2,6 +2,7 @@
 
 from synthetic_results import write_cell
 
+from xkd.files import write_yaml
 from xkd.report import results
 
 
@@ -10,7 +11,7 @@ def with_cards(path, precisions):
     for seed, precision in precisions.items():
         card = path.parent / f"seed{seed}" / "run.yaml"
         card.parent.mkdir(exist_ok=True)
-        card.write_text(f"engine: {{precision: {precision}}}\nfiles: {{}}\n")
+        write_yaml(card, {"engine": {"precision": precision}, "files": {}})
     return path
 
 

@@ -1,6 +1,5 @@
 """Tables and figures of explanations from a few invented rows."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_results import item, script
 
+from xkd.files import write_json
 from xkd.plan.runs import Run
 from xkd.report import published, render, saliency, saliency_tables
 
@@ -138,7 +138,7 @@ def test_data_sets_are_counted_once_beside_print(tmp_path):
 
 
 def test_runs_are_known_by_the_card_beside_their_files(tmp_path):
-    (tmp_path / "analysis.json").write_text(json.dumps({"run": f"{RUN}/seed2"}))
+    write_json(tmp_path / "analysis.json", {"run": f"{RUN}/seed2"})
     pd.DataFrame([{"explanation": "rise", "insertion": 0.5}]).to_csv(tmp_path / "saliency.csv")
     (row,) = saliency.read(tmp_path / "saliency.csv").to_dict("records")
     assert (row["dataset"], row["teacher"], row["seed"]) == (

@@ -7,6 +7,8 @@ from os.path import relpath
 from pathlib import Path
 from shlex import quote
 
+import psutil
+
 from xkd.errors import Refused
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
@@ -46,12 +48,16 @@ def read_plan():
         raise WorkflowError(str(problem)) from None
 
 
-if (
-    workflow.is_main_process
-    and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-):
-    # A terminal that is closed ends Snakemake as Ctrl-C does, so that it takes its lock away.
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
+def close(number, frame):
+    """End as after Ctrl-C: jobs leave checkpoints, and Snakemake takes its lock away."""
+    for job in psutil.Process().children(recursive=True):
+        job.send_signal(number)
+    signal.raise_signal(signal.SIGINT)
+
+
+# A terminal that is closed tells the first process of its session alone.
+if workflow.is_main_process and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+    signal.signal(signal.SIGHUP, close)
 
 
 CONFIG, PLAN, FROZEN = read_plan()

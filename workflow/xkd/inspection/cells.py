@@ -220,3 +220,27 @@ def _seed_rows(target, runs, cards_of, histories):
             f"{seed:4}  {percent(metrics['top1'], 1):>5}  {best:>8}  {seconds:>8}  "
             f"{card.get('commit', 'unknown'):12}  {origin.state(target, card)}"
         )
+
+
+def epoch_rows(target: Target, epoch: int) -> list[str]:
+    """What the histories of a run, or of all seeds of a cell, say of one epoch.
+
+    Raises: Refused for what has no history, or not so many epochs.
+    """
+    folders = [target.layout.run(target.run)] if target.run else []
+    if target.cell and not target.run:
+        folders = sorted(target.layout.cell(target.cell).glob("seed*"))
+    rows = []
+    for folder in folders:
+        history = _history_if_any(folder)
+        if history and not 1 <= epoch <= len(history):
+            raise Refused(f"{folder}: found epoch {epoch}, expected 1 to {len(history)}")
+        if history:
+            told = {k: v for k, v in history[epoch - 1].items() if k != "epoch" and v == v}
+            parts = [
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items()
+            ]
+            rows.append(f"{folder.name}: {', '.join(parts)}")
+    if not rows:
+        raise Refused(f"{target.path} has no history; expected a run or a cell that is trained")
+    return rows

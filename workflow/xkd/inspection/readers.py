@@ -1,14 +1,10 @@
 """Readers of the kinds of files that the pipeline leaves; what each is, and its key numbers."""
 
-import csv
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from xkd.files import parse_yaml, read_json, verify
-from xkd.inspection import arrays, cells, origin
+from xkd.files import read_json, verify
+from xkd.inspection import arrays, cells, origin, plain
 from xkd.inspection.arrays import damaged, read_tensors
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description, sparkline
@@ -48,7 +44,7 @@ def _history(target: Target, found: Description) -> None:
 
 
 def _timing(target: Target, found: Description) -> None:
-    seconds = [float(row["seconds"]) for row in _rows(target.path)]
+    seconds = [float(row["seconds"]) for row in plain.rows(target.path)]
     found.add(
         "epochs",
         f"{len(seconds)}, {sum(seconds):.1f} s together, "
@@ -123,7 +119,7 @@ def _prepared(target: Target, found: Description) -> None:
 def _json_manifest(target: Target, found: Description) -> None:
     if target.kind == "data" or (target.path.parent / "data.safetensors").exists():
         return _prepared(target, found)
-    return _any_json(target, found)
+    return plain.any_json(target, found)
 
 
 def _analysis(target: Target, found: Description) -> None:
@@ -156,13 +152,13 @@ def _responses(target: Target, found: Description) -> None:
 def _split_responses(target: Target, found: Description) -> None:
     """`<reinforcement>/test.npz` and `train.npz`."""
     content = read_npz(target.path)
-    plain, names = None, []
+    on_x, names = None, []
     folder = target.path.parents[1]
     if (beside := folder / "gradient-0" / target.path.name).exists() and beside != target.path:
-        plain = read_npz(beside)
+        on_x = read_npz(beside)
     if (manifest := folder / "responses.json").exists():
         names = read_json(manifest)["class_names"]
-    arrays.add_responses(found, content, plain, names)
+    arrays.add_responses(found, content, on_x, names)
     arrays.add_listing(found, content)
 
 
@@ -200,7 +196,7 @@ def _checkpoint(target: Target, found: Description) -> None:
 
 
 def _clusters(target: Target, found: Description) -> None:
-    rows = _rows(target.path)
+    rows = plain.rows(target.path)
     shown: dict[str, list[float]] = {}
     for row in rows:
         if row["kind"] == "gradient":
@@ -210,68 +206,6 @@ def _clusters(target: Target, found: Description) -> None:
     found.add(
         "silhouette", [f"{k:32} {sparkline(v)}  {v[0]:.3f} → {v[-1]:.3f}" for k, v in shown.items()]
     )
-
-
-def _any_csv(target: Target, found: Description) -> None:
-    rows = _rows(target.path)
-    found.add("rows", str(len(rows)))
-    found.add("columns", ", ".join(rows[0]) if rows else "none")
-
-
-def _any_json(target: Target, found: Description) -> None:
-    content = read_json(target.path, sealed=False)
-    _add_keys(found, content)
-
-
-def _any_yaml(target: Target, found: Description) -> None:
-    _add_keys(found, parse_yaml(target.path.read_text(encoding="utf-8")))
-
-
-def _add_keys(found: Description, content: Any) -> None:
-    if not isinstance(content, Mapping):
-        found.add(
-            "content",
-            f"{type(content).__name__} of {len(content)}"
-            if isinstance(content, list)
-            else str(content)[:80],
-        )
-        return
-    found.add(
-        "keys",
-        [
-            f"{key:16} {json.dumps(value, ensure_ascii=False, default=str)[:76]}"
-            for key, value in content.items()
-        ],
-    )
-
-
-def _lock(target: Target, found: Description) -> None:
-    holder = traces.holder(target.path)
-    found.add(
-        "lock",
-        f"process {holder['pid']} on {holder['host']}, alive"
-        if holder
-        else "void: nobody holds it",
-    )
-
-
-def _text(target: Target, found: Description) -> None:
-    lines = target.path.read_text(encoding="utf-8", errors="replace").splitlines()
-    found.add("lines", str(len(lines)))
-    found.add("last", next((line for line in reversed(lines) if line.strip()), None))
-
-
-def _picture(target: Target, found: Description) -> None:
-    content = target.path.read_bytes()[:24]
-    if content[:8] != b"\x89PNG\r\n\x1a\n":
-        raise damaged(target.path, "no PNG")
-    width, height = (int.from_bytes(content[i : i + 4], "big") for i in (16, 20))
-    found.add("picture", f"{width} x {height} pixels")
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 #: File name -> reader; the first that fits.
@@ -288,18 +222,18 @@ READERS: dict[str, Reader] = {
     r"history\.csv": _history,
     r"timing\.csv": _timing,
     r"clusters\.csv": _clusters,
-    r".*\.csv": _any_csv,
+    r".*\.csv": plain.any_csv,
     r"metrics.*\.json": _metrics,
     r"cell\.json": _manifest,
     r"search\.json": _search,
     r"responses\.json": _responses,
     r"analysis\.json": _analysis,
     r"manifest\.json": _json_manifest,
-    r".*\.json": _any_json,
+    r".*\.json": plain.any_json,
     r"run\.yaml": _card,
-    r".*\.ya?ml": _any_yaml,
+    r".*\.ya?ml": plain.any_yaml,
     r".*\.pt(\..*)?": _checkpoint,
-    r"lock": _lock,
-    r".*\.png": _picture,
-    r".*\.(log|md|tex|html|txt)": _text,
+    r"lock": plain.lock,
+    r".*\.png": plain.picture,
+    r".*\.(log|md|tex|html|txt)": plain.text,
 }

@@ -12,11 +12,11 @@ whoever needs more is stopped with a checkpoint, and the next attempt continues 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import ceil
 from typing import Any
 
 from xkd.plan import rates
+from xkd.plan.arithmetic import forward_gflop, layers
 from xkd.plan.declarations import declaration
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
 
@@ -33,9 +33,6 @@ IMAGES: Mapping[str, tuple[int, int]] = {
     "stanford_cars": (8_144, 8_041),
     "fgvc_aircraft": (6_667, 3_333),
 }
-#: Residual blocks per stage of the ImageNet ResNets.
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-WIDTHS = (16, 32, 64)  # of the stages of the CIFAR ResNets
 UNKNOWN = (100_000, 10_000)  # images of a source that is not listed
 CPU_GFLOPS = 8  # one core on small convolutions, its neighbours busy
 GPU_GFLOPS = 5_000  # a GPU of the last generations, in float32
@@ -81,21 +78,22 @@ def training(settings: CellSettings, engine: Mapping[str, Any]) -> Demand:
     """
     network, data, seeds = settings.network, settings.dataset, len(settings.seeds)
     students = declaration("methods", settings.method.uses)["PASSES"]
-    passes = 3 * students * forward_gflop(network, data)
-    if settings.teacher is not None:  # as if there were no table, and inputs reinforced
-        passes += 3 * forward_gflop(settings.teacher.network, data)
+    taught = settings.teacher and forward_gflop(settings.teacher.network, data)
+    # As if there were no table, and inputs reinforced.
+    passes = 3 * (students * forward_gflop(network, data) + (taught or 0))
     images = _images(data)[0]
     gflop = passes * images * settings.recipe.epochs * seeds
     steps = settings.recipe.epochs * ceil(images / settings.recipe.batch) * seeds
-    small = gflop / CPU_GFLOPS < 300
     processes = team(settings, engine)
-    threads = DECODERS * processes if data.resized_crop else 1 if small else seeds
+    threads = (
+        DECODERS * processes if data.resized_crop else 1 if gflop / CPU_GFLOPS < 300 else seeds
+    )
     at_once = 1 if data.resized_crop else threads
     needs_cuda = engine["backend"] == "graph" or engine["precision"] == "tf32"
     memory = images_mb(data) + at_once * students * seed_mb(settings, settings.recipe.batch)
     if settings.method.needs.tabulable and not data.resized_crop:
         memory += 2e-6 * data.views * images * data.classes  # the teacher's table, float16
-    launched = steps * students * len(_layers(network, data))
+    launched = steps * students * len(layers(network, data))
     if processes == 1:
         return _demand(gflop, launched, memory, threads, needs_cuda)
     memory = processes * (memory + PROCESS_MB + CUDA_MB)
@@ -117,16 +115,14 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
     recipe, data, seeds = settings.recipe, settings.dataset, len(settings.seeds)
     family, options = settings.network.family, settings.method.options
     ratio, known = rates.method_ratio(settings.method.uses, options.get("explanation"), family)
-    step, measured = _step_seconds(settings.network, data, recipe.batch, seeds, engine["precision"])
-    step *= ratio
-    needs = settings.method.needs
+    work, needs = (data, recipe.batch, seeds, engine["precision"]), settings.method.needs
+    step, measured = _step_seconds(settings.network, *work)
     if settings.teacher and (data.resized_crop or not needs.tabulable):
         passes = 3 if needs.reinforcement else 1  # of three in a training step
-        network = settings.teacher.network
-        asked, _ = _step_seconds(network, data, recipe.batch, seeds, engine["precision"])
-        step, known = step + passes / 3 * asked, False
+        asked, _ = _step_seconds(settings.teacher.network, *work)
+        ratio, known = ratio + passes / 3 * asked / step, False
     images = _images(data)[0]
-    seconds = rates.BESIDE * step * recipe.epochs * ceil(images / recipe.batch)
+    seconds = rates.BESIDE * ratio * step * recipe.epochs * ceil(images / recipe.batch)
     if data.resized_crop:  # photographs are decoded by the cores beside the GPU
         seconds = max(seconds, images * recipe.epochs * seeds / (DECODED * DECODERS))
     return (rates.STARTING + seconds) / 3600, measured and known
@@ -135,8 +131,7 @@ def gpu_hours(settings: CellSettings, engine: Mapping[str, Any]) -> tuple[float,
 def table_hours(settings: CellSettings, engine: Mapping[str, Any], passes: int = 1) -> float:
     """Hours of a GPU for a teacher's answers to every view of the training images: a guess.
 
-    Args:
-        passes: forward passes per view; 4 where images are reinforced by a gradient.
+    passes: forward passes per view; 4 where images are reinforced by a gradient.
     """
     data, batch = settings.dataset, rates.RESNET_BATCH
     step, _ = _step_seconds(settings.network, data, batch, 1, engine["precision"])
@@ -147,8 +142,8 @@ def _step_seconds(
     network: NetworkSettings, data: DatasetSettings, batch: int, seeds: int, precision: str
 ) -> tuple[float, bool]:
     """Of cross-entropy, all seeds together; and whether such a network was timed at this size."""
-    layers = _layers(network, data)
-    products, outputs = (sum(column) for column in zip(*layers, strict=True))
+    columns = zip(*layers(network, data), strict=True)
+    products, outputs = (sum(column) for column in columns)
     if network.family == "mlp":
         rate, work = rates.PERCEPTRON, products * max(1, batch / rates.PERCEPTRON_BATCH)
         timed = batch == rates.PERCEPTRON_BATCH and precision in rates.PERCEPTRON_PRECISIONS
@@ -223,7 +218,7 @@ def _asking(settings: CellSettings, images: int) -> Demand:
     steps = ceil(images / ASKED_AT_ONCE)
     logits_mb = 4e-6 * images * data.classes
     memory = 2 * images_mb(data) + seed_mb(settings, ASKED_AT_ONCE) + logits_mb
-    return _demand(gflop, steps * len(_layers(network, data)), memory, 1, False)
+    return _demand(gflop, steps * len(layers(network, data)), memory, 1, False)
 
 
 def _demand(gflop: float, launched: float, memory: float, threads: int, needs_cuda: bool) -> Demand:
@@ -236,17 +231,12 @@ def _demand(gflop: float, launched: float, memory: float, threads: int, needs_cu
     return Demand(int(gpu), threads, ceil(memory), ceil(STARTING + MARGIN * seconds / 60))
 
 
-def forward_gflop(network: NetworkSettings, data: DatasetSettings) -> float:
-    """Of one image; a multiplication and an addition count as two."""
-    return 2e-9 * sum(products for products, _ in _layers(network, data))
-
-
 def seed_mb(settings: CellSettings, batch: int) -> float:
     """What is kept for the backward pass of a batch, twice for the gradients; weights are small.
 
     Convolution, normalisation and ReLU keep an output each.
     """
-    outputs = sum(outputs for _, outputs in _layers(settings.network, settings.dataset))
+    outputs = sum(outputs for _, outputs in layers(settings.network, settings.dataset))
     if settings.network.options.get("depth") in (50, 101):
         outputs *= 3  # bottlenecks
     return 100 + 2 * 3 * 4e-6 * outputs * batch
@@ -262,42 +252,3 @@ def images_mb(data: DatasetSettings) -> float:
 
 def _images(data: DatasetSettings) -> tuple[int, int]:
     return IMAGES.get(data.source, UNKNOWN)
-
-
-def _layers(network: NetworkSettings, data: DatasetSettings) -> list[tuple[float, float]]:
-    """Per layer and image: multiplications, and numbers that come out."""
-    options, size, channels = network.options, data.size, data.channels
-    if network.family == "mlp":
-        widths = [channels * size**2, *options["hidden"], data.classes]
-        return [(a * b, b) for a, b in pairwise(widths)]
-    if options.get("stem") == "imagenet":
-        size = ceil(size / 4)
-    layers = []
-    if network.family == "resnet":  # the stem, as wide as the first stage
-        width = options.get("widths", WIDTHS)[0]
-        layers.append((9 * channels * width * size**2, width * size**2))
-        channels = width
-    for width, convolutions in _stages(network.family, options):
-        if network.family == "resnet" and width != channels and options.get("shortcut") != "A":
-            layers.append((channels * width * size**2, width * size**2))
-        for _ in range(convolutions):
-            layers.append((9 * channels * width * size**2, width * size**2))
-            channels = width
-        size = ceil(size / 2)
-    return layers
-
-
-def _stages(family: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Width and number of 3x3 convolutions of the stages; every stage halves the maps."""
-    family = options.get("trunk", family)  # what is built around a trunk adds little to it
-    if family == "resnet":
-        per_stage = (options["depth"] - 2) // 3
-        return [(width, per_stage) for width in options.get("widths", WIDTHS)]
-    if family == "plane_cnn":
-        if options["convolutions"] == 10:
-            return [(32, 2), (64, 2), (128, 2), (256, 4)]
-        return [(16, 2), (32, 2), (64, 2), (128, 2)][: options["convolutions"] // 2]
-    # An ImageNet ResNet, or a family that is not known here and hopefully no larger. A bottleneck
-    # multiplies like two convolutions of 3x3, and puts out three times as much.
-    blocks = BLOCKS.get(options.get("depth"), BLOCKS[101])
-    return [(width, 2 * count) for width, count in zip((64, 128, 256, 512), blocks, strict=True)]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.plan.checks import check_cell, check_names
+from xkd.plan.cell_checks import check_cell
+from xkd.plan.checks import check_names
 from xkd.plan.costs import team
 from xkd.plan.items import Item, Seeds
 from xkd.plan.misses import no_cell

@@ -40,6 +40,7 @@ LE_GRAD = {"mlp": 1.92, "resnet": 5.42}  # of LE(Grad), by family
 #: Likewise by method on a CPU (`results/bench/cpu.md`): a guess for a GPU.
 ON_A_CPU = {
     "at": 1.51, "dml": 2.01, "dropout": 1.23, "fitnet": 1.35, "fsp": 1.4, "hint": 1.28, "sad": 1.95,
+    "cat_kd": 1.29, "reviewkd": 2.33, "crd": 1.93, "mlkd": 2.66, "mcl_okd": 3.21, "ffsd": 4.02,
 }  # fmt: skip
 LE_ON_A_CPU = {
     "gradcam_signed": 1.08, "gradcam_last_conv": 1.11, "grad": 5.73, "grad_input": 5.60,

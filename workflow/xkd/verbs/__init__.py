@@ -90,6 +90,7 @@ VERBS = (
         located=True,
         options={
             "--png": {"type": Path, "metavar": "FILE", "help": "draw its images into a file"},
+            "--epoch": {"type": int, "metavar": "N", "help": "also all numbers of this epoch"},
             "--json": JSON,
         },
         example="inspect digits/half_resnet14/le_gradcam",

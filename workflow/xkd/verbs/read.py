@@ -19,6 +19,10 @@ def inspect(plan: Plan, asked: argparse.Namespace) -> None:
         print(draw(target, asked.png))
         return
     found = describe(target)
+    if asked.epoch is not None:
+        from xkd.inspection.cells import epoch_rows
+
+        found.add(f"epoch {asked.epoch}", epoch_rows(target, asked.epoch))
     print(found.json() if asked.json else "\n".join(found.lines()))
 
 

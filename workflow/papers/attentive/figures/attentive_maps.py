@@ -2,8 +2,9 @@
 
 Protocol: the first of the drawn test images of every run (several where there are fewer runs); the
 class that the target predicts. Maps are scaled to [0, 1] each by itself. Curves: probability of
-that class as pixels are inserted (solid) and deleted (dashed), most important first; numbers are
-the two areas. Blurred images and the mean colour are what is not inserted, or is deleted.
+that class as 0 to 100 % of the pixels are inserted (solid) or deleted (dashed), most important
+first; numbers are the two areas. What is not inserted is blurred, what is deleted has the mean
+colour.
 """
 
 import numpy as np
