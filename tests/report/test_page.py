@@ -5,6 +5,7 @@ import hashlib
 import html
 import json
 import re
+import shutil
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -176,6 +177,19 @@ def test_small_files_of_complete_runs_make_a_page_of_their_own(tmp_path):
     assert line["verdict"] in ("larger than published", "smaller than published", "reproduced")
     assert '<span class="quiet" title="no run is there">missing</span>' in text
     assert "in part other training than the paper&#39;s" in text
+
+
+def test_committed_runs_are_those_that_their_cards_name(tmp_path):
+    source = page_runs.Source(ROOT / "results" / "reference", reference=True)
+    plan = Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
+    settings = plan.settings(Cell.parse("cifar10/resnet8/ce"))
+    assert len(page_runs.complete(source.record(settings, range(5)), range(5))) == 5
+    copy = tmp_path / "cifar10" / "resnet8" / "ce" / "seed0"
+    shutil.copytree(source.folder(settings.cell) / "seed0", copy)
+    text = (copy / "metrics.json").read_text()
+    (copy / "metrics.json").write_text(text.replace("0.88", "0.98"))
+    (run,) = page_runs.Source(tmp_path, reference=True).record(settings, [0])["seeds"]
+    assert "metrics.json is damaged" in run["damaged"]
 
 
 def test_scripts_of_others_are_the_ones_whose_digests_are_kept():

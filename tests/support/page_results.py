@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
-from xkd.files import write_json
-from xkd.plan.comparability import plain
+from xkd.files import plain, write_json, write_yaml
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell, Layout
 
@@ -39,7 +36,7 @@ def write_run(folder: Path, plan: Plan, cell: Cell, seed: int, **changed: object
         "finished": "2026-01-02T03:04:05",
         "files": {},
     }
-    (path / "run.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(path / "run.yaml", card)
     metrics = {"top1": top1, "best_top1": top1 + 0.01, "best_epoch": 2, "ece": 0.05}
     metrics |= {"train_top1": 0.95, "epochs": EPOCHS, "split": "test"}
     write_json(path / "metrics.json", metrics)

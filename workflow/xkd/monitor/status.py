@@ -141,6 +141,8 @@ def expected(plan: Plan, layout: Layout, logs: Path = Path("logs")) -> list[Job]
         found.append(job(item.kind, item.name, *layout.item(item.kind, item.name).values()))
     for paper in filter(plan.claimed, plan.config["papers"]):
         found.append(job("tables", f"{paper}_claims", *jobs.claims_page(paper, layout).values()))
+    page = Job("page", "", logs / plan.scale / "page.log", (layout.root / "index.html",))
+    found.append(page)
     order = list(dict.fromkeys(job.rule for job in found))
     unique = {(job.rule, job.subject): job for job in found}
     return sorted(unique.values(), key=lambda job: order.index(job.rule))

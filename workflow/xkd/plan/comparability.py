@@ -45,6 +45,12 @@ def reference(papers: tuple[str, ...]) -> dict[str, Any]:
     return conf.load(PACKAGE.parent.parent / conf.CONFIG, values=values)
 
 
+@cache
+def reference_plan(papers: tuple[str, ...]) -> Plan:
+    """The plan of `reference`; it costs a second."""
+    return Plan(dict(reference(papers)))
+
+
 @dataclass
 class Comparison:
     """A plan held against `reference`, with the plan's own papers."""
@@ -54,13 +60,14 @@ class Comparison:
 
     @cached_property
     def papers(self) -> Plan:
-        """The paper's plan, made only where the configs differ at all: it costs a second."""
+        """The paper's plan, made only where the configs differ at all."""
         ours = self.plan.config
-        config = reference(tuple(paper["folder"] for paper in ours["papers"].values()))
+        folders = tuple(paper["folder"] for paper in ours["papers"].values())
+        config = reference(folders)
         same = all(
             ours.get(key) == config.get(key) for key in (ours.keys() | config.keys()) - ABOUT
         )
-        return self.plan if same else Plan(dict(config))
+        return self.plan if same else reference_plan(folders)
 
     def differences(self, item: Item) -> dict[str, list[list[Any]]]:
         """Cells of an item, and of their teachers, that differ from the paper's: how.

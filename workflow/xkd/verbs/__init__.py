@@ -77,6 +77,7 @@ VERBS = (
     Verb(look.where, example="where"),
     Verb(
         look.page,
+        example="page",
         options={
             "--reference": {
                 "action": "store_true",

@@ -29,8 +29,7 @@ def timed(runs: pd.DataFrame, files: list[Path]) -> pd.DataFrame:
     """
     folders = {}
     for file in files:
-        for folder in file.parent.glob("seed*"):
-            card = cards.read(folder)
+        for card in map(cards.read, (path.parent for path in file.parent.glob("seed*/run.yaml"))):
             circumstances = card.get("engine", {})
             device = f"{circumstances.get('device')}, {circumstances.get('backend')}"
             folders[card["run"]] = card.get("seconds"), device
