@@ -26,7 +26,9 @@ STRIPES = DatasetSettings(
     "stripes", "digits", 4, 1, 8, (0.5,), (0.25,), pad=1, flip=True, holdout=16
 )
 NARROW = NetworkSettings("resnet8", "resnet", {"depth": 8, "widths": [4, 6, 8]})
-ATTENTIVE = NetworkSettings("attentive8", "attentive", {"depth": 8, "widths": [4, 6, 8]})
+ATTENTIVE = NetworkSettings(
+    "attentive8", "attentive", {"depth": 8, "widths": [4, 6, 8], "explainer_bias": 1.0}
+)
 SMALL = NetworkSettings("mlp16", "mlp", {"hidden": [16, 12]})
 RECIPE = Recipe("r", epochs=4, batch=20, lr=0.05, weight_decay=1e-3, milestones=(2,))
 CODE = "0123456789abcdef"

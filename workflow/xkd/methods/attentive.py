@@ -41,6 +41,7 @@ BOUND = 4.0  # |e| beyond it is punished: there the sigmoid hardly passes gradie
 SOFTNESS = 0.25  # of the masks of `rank`, in standard deviations of e
 DARK, BRIGHT = 0.02, 0.9  # a mean of E outside says nothing about the image
 CHANCE = 1.25  # times 1/C: a student that agrees more rarely has learnt nothing to explain
+HIDES = 2.0  # times the probability that is shown: maps that hide so much are turned inside out
 FLAT = 1e-3  # a standard deviation of e below it leaves no order
 COLLAPSED = "the explanation network has collapsed"
 SGD_RATE, ADAM_RATE = 0.05, 0.003
@@ -169,7 +170,7 @@ class Method(BaseMethod):
             return f"{COLLAPSED}: the standard deviation of its maps is {spread:.2g}"
         if not self._ranks and not DARK <= mean <= BRIGHT:
             return f"{COLLAPSED}: the mean of its maps is {mean:.2g}, expected {DARK} to {BRIGHT}"
-        if record["epoch"] == self.last_epoch and record["shown"] < record["hidden"]:
+        if record["epoch"] == self.last_epoch and record["hidden"] > HIDES * record["shown"]:
             return (
                 f"{COLLAPSED}: what its maps show has the class with probability "
                 f"{record['shown']:.2g}, what they hide with {record['hidden']:.2g}"
