@@ -345,3 +345,14 @@ def test_level_maps_of_a_class_without_evidence_are_zero(subject, images):
         subject.surrogate.body.fc.bias[3] = -1.0
     labels = torch.full((4,), 3)
     assert torch.equal(maps_of(subject, images, "last_level", labels), torch.zeros(4, 16, 16))
+
+
+@pytest.mark.parametrize("kind", ["quickshift", "slic"])
+def test_segments_of_pictures_follow_their_edges(kind):
+    image = torch.zeros(3, 128, 128)
+    image[:, :, 64:] = 1
+    image += 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    parts = lime.segments_of(image, kind, 4)
+    assert parts.shape == (128, 128)
+    assert sorted(parts.unique()) == list(range(int(parts.max()) + 1))
+    assert not set(parts[:, :56].flatten().tolist()) & set(parts[:, 72:].flatten().tolist())

@@ -46,7 +46,7 @@ def of_class(
     image. Kernel, distance, ridge and colours are the defaults of the authors' package (0.2).
 
     Returns: [B, H, W], signed.
-    Raises: Refused for scikit-image's segments on images below 100 pixels, or without scikit-image.
+    Raises: Refused for scikit-image's segments on images below 100 pixels.
     """
     maps = []
     for image, label in zip(images, classes, strict=True):
@@ -108,13 +108,8 @@ def segments_of(image: Tensor, kind: str, cells: int) -> Tensor:
 
 
 def _by_scikit_image(image: Tensor, kind: str, cells: int) -> Tensor:
-    try:
-        from skimage import segmentation
-    except ImportError:
-        raise Refused(
-            f"lime: segments '{kind}' need scikit-image, which is not installed; "
-            "pip install scikit-image, or take segments: grid"
-        ) from None
+    from skimage import segmentation
+
     pixels = image.detach().movedim(0, -1).double().cpu().numpy()
     low, high = pixels.min(), pixels.max()
     pixels = (pixels - low) / (high - low or 1.0)
