@@ -113,3 +113,37 @@ def test_a_killed_job_ends_its_client_by_the_same_signal(warm, tmp_path: Path) -
     process = start(warm, "train", CELL, *LONG, "--results", str(tmp_path))
     os.kill(under_way(process), signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
+
+
+SERVES_JOBLIB = """
+import sys
+from pathlib import Path
+from joblib import Parallel, delayed
+from xkd.warm import serve
+
+def main(arguments):
+    print(Parallel(2, "loky")(delayed(abs)(number) for number in (-1, 2)))
+    return 3
+
+serve(Path(sys.argv[1]), main)
+"""
+
+
+def test_processes_that_a_job_leaves_to_its_interpreter_end_with_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+    path = tmp_path / "socket"
+    server = subprocess.Popen([sys.executable, "-c", SERVES_JOBLIB, path], env=environment)
+    try:
+        end = time.monotonic() + 60
+        while not path.exists():
+            assert time.monotonic() < end, "it never became ready"
+            time.sleep(0.1)
+        job = subprocess.run(
+            [sys.executable, "-c", "import xkd.warm as w; raise SystemExit(w.handed_over())"],
+            env={**environment, "XKD_WARM": str(path)},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (job.returncode, job.stdout) == (3, "[1, 2]\n")
+    finally:
+        server.kill()
+        server.wait()

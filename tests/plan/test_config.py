@@ -194,7 +194,10 @@ MISTAKES = {
         "tables.oracle_table1.needs=[response]",
         "unknown analysis 'response'",
     ),
-    "a paper that is not there": ("papers=[el]", "unknown paper 'el'; known: attentive, le, oracle, related, or a folder"),
+    "a paper that is not there": (
+        "papers=[el]",
+        "unknown paper 'el'; known: attentive, le, oracle, related, or a folder",
+    ),
     "papers that are no list": ("papers=le", "papers: found 'le', expected a list of names"),
     "a key twice": (
         "recipes.r_res={epochs: 3, epochs: 4}",

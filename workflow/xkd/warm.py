@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -124,7 +125,8 @@ def _accept(server: socket.socket, jobs: dict[int, socket.socket], main: Main) -
         sys.excepthook(*sys.exc_info())
         status = 1
     with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()  # such as the end of joblib's processes
+        threading._shutdown()  # as an interpreter ends: joblib's processes are told to
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
@@ -142,8 +144,6 @@ def _received(connection: socket.socket, size: int) -> bytes:
 
 def _become(request: dict, outputs: Sequence[int], connection: socket.socket) -> None:
     """Make the fork the process that the client would have been."""
-    import threading
-
     os.setsid()  # Ctrl-C reaches it by its client
     for target, output in zip((1, 2), outputs, strict=True):
         os.dup2(output, target)
