@@ -40,8 +40,7 @@ def test_where_data_lie_and_who_computes_makes_no_difference():
 
 def test_two_epochs_and_another_batch_differ_under_the_name_of_the_paper_scale():
     few = [ROOT / "workflow" / "overlays" / "two_epochs.yaml"]
-    only = {"papers": ["le", "oracle"]}
-    made = plan("scale=paper", "recipes.r_mlp.batch=128", overlays=few, values=only)
+    made = plan("scale=paper", "recipes.r_mlp.batch=128", overlays=few)
     assert differences(made, "le_table3")[CE] == [
         ["recipe", "epochs", 2, 50],
         ["recipe", "batch", 128, 16],

@@ -117,6 +117,11 @@ def effective(
     if whole["scale"] not in scales:
         raise Refused(f"{name}: scale: {unknown('scale', whole['scale'], scales)}")
     overlay = {k: v for k, v in scales[whole["scale"]].items() if k != "replace"}
+    for experiment in overlay.get("experiments", {}):
+        if experiment not in whole["experiments"]:
+            place = ("scales", whole["scale"], "experiments", experiment)
+            reason = unknown("experiment", experiment, whole["experiments"])
+            raise Refused(f"{origin(origins, name, *place)}: {'.'.join(place[:-1])}: {reason}")
     merge(merge(whole, overlay), changes)
     checked = {**whole, "papers": list(found)}
     checked = validate(checked, schema("config"), lambda *place: origin(origins, name, *place))
