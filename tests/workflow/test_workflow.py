@@ -33,10 +33,12 @@ class Project:
             shutil.copytree(ROOT / name, folder / name, ignore=hidden)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "XKD_CONFIG")}
+        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        warm = [] if "--dry-run" in arguments else [sys.executable, "-m", "xkd.warm"]
+        environment = {k: v for k, v in os.environ.items() if k != "XKD_CONFIG"}
+        environment["PYTHONPATH"] = str(self.folder / "workflow")
         return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
+            [*warm, *snakemake], cwd=self.folder, env=environment, capture_output=True, text=True
         )
 
     def planned(self, *arguments: str) -> dict[str, int]:
@@ -74,7 +76,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def items(project: Project) -> list[str]:
     """Names of all tables and figures that are not optional."""
-    asked = grid.Plan(config.load(project.folder / "config.yaml"))
+    overlays = [Path(SMALL[1])]
+    asked = grid.Plan(config.load(project.folder / "config.yaml", overlays=overlays))
     return [name for name, item in asked.items.items() if not item.optional]
 
 
