@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,12 @@ def test_tables_and_verdicts_are_there_without_scripts(browser, made):
     browser.devtools("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser._send("/url", {"url": made})
-        told = browser.devtools("Runtime.evaluate", {"expression": "document.body.innerText"})
+        text, end = "document.body.innerText", time.monotonic() + 30
+        while (
+            "value"
+            not in (told := browser.devtools("Runtime.evaluate", {"expression": text}))["result"]
+        ):
+            assert time.monotonic() < end, "the page never came"
         assert "LE(Grad-CAM)" in told["result"]["value"]
         assert "Curves need JavaScript" in told["result"]["value"]
         shown = "getComputedStyle(document.querySelector('#filter')).display"
