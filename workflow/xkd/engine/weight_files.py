@@ -144,10 +144,12 @@ def _content(path: Path, kind: str) -> object:
     except pickle.UnpicklingError as problem:
         if found := re.search(r"GLOBAL (\S+)", str(problem)):
             raise Refused(
-                f"{path} holds a pickled {found[1]}, and unpickling it would run code; {SAVE}"
+                f"{path} holds a pickled {found[1][:80]}, and unpickling it would run code; {SAVE}"
             ) from None
         if found := re.search(r"but got <class '(\S+)'>", str(problem)):
-            raise Refused(f"{path} holds a {found[1]} beside weights, or instead; {SAVE}") from None
+            raise Refused(
+                f"{path} holds a {found[1][:80]} beside weights, or instead; {SAVE}"
+            ) from None
         reason = "not understood by the reader of weights"
     except Exception as problem:
         reason = _line(problem)
