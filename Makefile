@@ -17,7 +17,7 @@ slurm: .venv-slurm/.installed ## the same environment with Snakemake's SLURM plu
 
 # One process imports torch for all of the demo's jobs: two seconds less for each.
 demo: $(BIN)/.installed ## every table and figure on handwritten digits, and the report
-	@PYTHONPATH=workflow $(BIN)/python -m xkd.warm $(SNAKEMAKE) --quiet rules host
+	@XKD_REPORT_FOLLOWS=1 PYTHONPATH=workflow $(BIN)/python -m xkd.warm $(SNAKEMAKE) --quiet rules host
 	@$(MAKE) --no-print-directory results/demo/report.html
 	@$(BIN)/python -m xkd where
 

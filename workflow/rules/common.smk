@@ -12,6 +12,7 @@ import psutil
 from xkd.errors import Refused
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
+from xkd.monitor.outcome import outcome
 from xkd.monitor.targets import Translator
 from xkd.plan import config as conf
 from xkd.plan import costs, declarations, jobs
