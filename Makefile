@@ -28,10 +28,10 @@ paper: $(BIN)/.installed ## the papers' own data and epochs (days on one GPU: se
 	@$(SNAKEMAKE) --config scale=paper
 
 test: $(BIN)/.developed ## default tests: no GPU, no download
-	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(BIN)/.developed ## the long tests as well
-	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "(slow or not slow) and not slurm and not faults"
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m "(slow or not slow) and not slurm and not faults"
 
 test-slurm: $(BIN)/.developed .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are
 	@.venv-slurm/bin/python -m pytest -m slurm -rs tests/slurm

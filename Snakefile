@@ -39,9 +39,7 @@ onstart:
 
 onsuccess:
     REPORTER.end()
-    if (
-        "XKD_REPORT_FOLLOWS" not in os.environ
-    ):  # `make demo` says it, after the report
+    if "XKD_REPORT_FOLLOWS" not in os.environ:  # after the report
         print("\n".join(outcome(PLAN, LAYOUT)), file=sys.stderr)
 
 

@@ -93,6 +93,40 @@ def test_a_number_opens_its_runs_and_the_keyboard_alone_gets_there_and_back(brow
     assert "cell" not in browser.run("return location.hash")
 
 
+def test_numbers_are_of_the_last_epoch_or_of_the_best_as_the_address_says(browser, made):
+    number = (
+        f"return document.querySelector('#le_table2 .numbers a[data-cell=\"{CELL}\"]').textContent"
+    )
+    caption = "return document.querySelector('#le_table2 .numbers caption').textContent"
+    warned = "return document.querySelector('#le_table2 .best-only').checkVisibility()"
+    axis = "return document.querySelector('#le_table2 .dots svg').textContent"
+    browser.open(made)
+    last = browser.run(number)
+    assert "last epoch" in browser.run(caption)
+    assert not browser.run(warned)
+    browser.run("document.querySelector('#le_table2 button[data-epoch=best]').click()")
+    assert browser.run(number) != last
+    assert "best epoch" in browser.run(caption)
+    assert "best epoch" in browser.run(axis)
+    assert browser.run(warned)
+    assert "epoch=best" in browser.run("return location.hash")
+    best = browser.run(number)
+    browser.open(f"{made}#epoch=best")
+    assert browser.run(number) == best
+    browser.run("document.querySelector('#oracle_table4 button[data-epoch=last]').click()")
+    assert browser.run(number) == last
+
+
+def test_the_contents_do_not_scroll_sideways(browser, made):
+    browser.open(made)
+    wide = (
+        "const edge = document.querySelector('nav').getBoundingClientRect().right;"
+        "return [...document.querySelectorAll('nav a')].filter((one) =>"
+        " one.scrollWidth > one.clientWidth || one.getBoundingClientRect().right > edge)"
+    )
+    assert browser.run(wide + ".map((one) => one.textContent)") == []
+
+
 def test_tab_reaches_every_link_button_and_field_in_turn(browser, made):
     browser.open(made)
     # those that are seen; of radio buttons, the chosen one stands for all

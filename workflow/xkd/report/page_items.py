@@ -215,25 +215,34 @@ def _number(
     record, twins = records[str(cell)], labels.get("published_as", {})
     again = twins.get(cell.method) in {other.method for other in item.cells}  # stands there
     wanted = dict(item.runs)[cell]
-    values = [100 * run["metrics"]["top1"] for run in page_runs.complete(record, wanted)]
-    text, mean = "–", effects.paired(values)
-    if values:
-        spread = pd.Series(values).std()
-        text = f"{mean.mean:.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
+    runs = page_runs.complete(record, wanted)
     paper = nan if printed.differing or again else 100 * printed.printed(cell)
     return {
         "cell": str(cell),
-        "text": text,
-        "n": len(values),
+        "n": len(runs),
         "wanted": len(wanted),
         "folder": record["folder"],
-        "values": values,
-        "mean": mean.mean if values else None,
-        "low": None if isnan(mean.low) else mean.low,
-        "high": None if isnan(mean.high) else mean.high,
+        "last": _accuracy(runs, "top1"),
+        "best": _accuracy(runs, "best_top1"),
         "paper": None if isnan(paper) else paper,
         "published": "" if isnan(paper) else f"{paper:.2f}",
         "damaged": any("damaged" in run for run in record["seeds"]),
+    }
+
+
+def _accuracy(runs: Iterable[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """Percentages of the seeds, their mean with its 95 % interval, and mean ± s.d. as a text."""
+    values = [100 * run["metrics"][metric] for run in runs if metric in run["metrics"]]
+    if not values:
+        return {"text": "–", "values": [], "mean": None, "low": None, "high": None}
+    mean = effects.paired(values)
+    spread = f" ± {pd.Series(values).std():.2f}" if len(values) > 1 else ""
+    return {
+        "text": f"{mean.mean:.2f}{spread}",
+        "values": values,
+        "mean": mean.mean,
+        "low": None if isnan(mean.low) else mean.low,
+        "high": None if isnan(mean.high) else mean.high,
     }
 
 

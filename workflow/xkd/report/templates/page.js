@@ -48,6 +48,7 @@ function show() {
   const now = state();
   filterClaims(now);
   drawForests(now);
+  drawNumbers(now);
   drawCurves(now);
   drawInputs(now);
   openDrawer(now.get("cell"));
@@ -128,21 +129,26 @@ function forest(lines, unit, item) {
   const factor = unit === "points" ? 100 : 1;
   const width = Math.min(980, document.documentElement.clientWidth - 48);
   const small = narrow();
+  const parts = lines.map((line) => (line.whole ? [] : line.place.split(" · ")));
+  const telling = parts.map((mine) => mine.filter((part) => !parts.every((other) => other.includes(part))));
   const rows = lines.map((line, place) => ({
     ...line,
-    key: `${place} ${line.better} > ${line.than}` + (line.whole ? "" : `, ${line.place}`),
+    key: [`${place} ${line.better} > ${line.than}`, telling[place].join(" · ")].filter(Boolean).join(", "),
     x: factor * line.difference,
     x1: line.low == null ? null : factor * line.low,
     x2: line.high == null ? null : factor * line.high,
     paper: line.published == null ? null : factor * line.published,
     colour: tone(line.tone),
   }));
+  const named = (row) => row.key.slice(row.key.indexOf(" ") + 1);
+  const longest = Math.max(...rows.map((row) => named(row).length));
+  const left = small ? 150 : Math.min(Math.round(0.45 * width), 20 + 6.6 * longest);
   const names = { points: "points of accuracy", cosine: "mean cosine", "τ": "Kendall's τ" };
   return picture(rows.map((row) => row.pair[0]), {
     width,
     height: 22 * rows.length + 58,
-    marginLeft: small ? 150 : 290,
-    marginRight: small ? 26 : 235,
+    marginLeft: left,
+    marginRight: small ? 26 : 32 + 6.6 * Math.max(...rows.map((row) => row.outcome.length)),
     marginTop: 8,
     marginBottom: 40,
     style: { fontSize: small ? "10.5px" : "12.5px", background: "none", overflow: "visible" },
@@ -152,9 +158,9 @@ function forest(lines, unit, item) {
       domain: rows.map((row) => row.key),
       label: null,
       tickSize: 0,
-      tickFormat: (key) => {
-        const text = key.slice(key.indexOf(" ") + 1);
-        return small && text.length > 25 ? `${text.slice(0, 24)}…` : text;
+      tickFormat: (key, place) => {
+        const [text, most] = [named(rows[place]), Math.floor((left - 20) / (small ? 5.2 : 6.6))];
+        return text.length > most ? `${text.slice(0, most - 1)}…` : text;
       },
     },
     marks: [
@@ -182,22 +188,43 @@ function forest(lines, unit, item) {
 
 /* --------------------------------------------------------------------------- numbers */
 
-/** Every method a row: its mean, its interval, its seeds, the published number. */
-function drawNumbers() {
-  for (const place of $$(".dots")) {
-    const item = DATA.items.find((one) => one.name === place.dataset.item);
-    const { columns, rows } = item.numbers;
-    const plots = columns.map((column, at) => {
-      const marks = rows
-        .map((row) => ({ method: row.method, ...row.cells[at] }))
-        .filter((one) => one.values?.length || one.paper != null);
-      return marks.length < 2 ? null : dots(column, marks, columns.length);
-    });
-    place.replaceChildren(...plots.filter(Boolean));
+const epoch = (now) => (now.get("epoch") === "best" ? "best" : "last");
+
+/** Tables and plots of accuracy, of the last epoch or of each run's best. */
+function drawNumbers(now) {
+  const which = epoch(now);
+  document.documentElement.dataset.epoch = which;
+  for (const button of $$("[data-epoch]", $("main"))) {
+    button.setAttribute("aria-pressed", button.dataset.epoch === which);
   }
+  for (const place of $$(".numbers")) {
+    const { rows } = DATA.items.find((one) => one.name === place.dataset.item).numbers;
+    $(".epoch", place).textContent = `${which} epoch`;
+    $$("tbody tr", place).forEach((line, at) => {
+      rows[at].cells.forEach((one, column) => {
+        const link = $("a", line.children[column + 1]);
+        if (link) link.textContent = one[which].text;
+      });
+    });
+  }
+  for (const place of $$(".dots")) drawDots(place, which);
 }
 
-function dots(column, rows, beside) {
+/** Every method a row: its mean, its interval, its seeds, the published number. */
+function drawDots(place, which) {
+  if (place.dataset.drawn === which) return;
+  place.dataset.drawn = which;
+  const { columns, rows } = DATA.items.find((one) => one.name === place.dataset.item).numbers;
+  const plots = columns.map((column, at) => {
+    const marks = rows
+      .map((row) => ({ method: row.method, ...row.cells[at], ...row.cells[at]?.[which] }))
+      .filter((one) => one.values?.length || one.paper != null);
+    return marks.length < 2 ? null : dots(column, marks, columns.length, which);
+  });
+  place.replaceChildren(...plots.filter(Boolean));
+}
+
+function dots(column, rows, beside, which) {
   const seeds = rows.flatMap((row) => (row.values ?? []).map((value) => ({ ...row, value })));
   const measured = rows.filter((row) => row.values?.length);
   const room = document.documentElement.clientWidth - 48;
@@ -209,8 +236,8 @@ function dots(column, rows, beside) {
     marginTop: 6,
     marginBottom: 38,
     style: { fontSize: "11.5px", background: "none" },
-    ariaLabel: `${column}: test accuracy by method; the table of numbers says the same`,
-    x: { label: "test accuracy, last epoch (%) →", grid: true, nice: true, ticks: 5 },
+    ariaLabel: `${column}: test accuracy by method, ${which} epoch; the table of numbers says the same`,
+    x: { label: `test accuracy, ${which} epoch (%) →`, grid: true, nice: true, ticks: 5 },
     y: { domain: rows.map((row) => row.method), label: null, tickSize: 0 },
     marks: [
       Plot.ruleY(measured.filter((row) => row.low != null), {

@@ -225,6 +225,8 @@ function listen() {
     const { teacher, step } = event.currentTarget.elements;
     go({ teacher: teacher.value, step: step.value });
   });
+  $$("main [data-epoch]").forEach((button) =>
+    button.addEventListener("click", () => go({ epoch: button.dataset.epoch === "best" ? "best" : null })));
   $("#theme").addEventListener("click", () => {
     const root = document.documentElement;
     const dark = root.style.colorScheme
@@ -237,7 +239,10 @@ function listen() {
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => { drawNumbers(); show(); }, 150);
+    waiting = setTimeout(() => {
+      for (const place of $$(".dots")) delete place.dataset.drawn; // its width has changed
+      show();
+    }, 150);
   });
 }
 
@@ -246,7 +251,6 @@ unpack().then((data) => {
   document.documentElement.classList.add("scripted");
   $("#curve-names").replaceChildren(...withCurves().map((name) => h("option", { value: DATA.cells[name].label }, name)));
   listen();
-  drawNumbers();
   show();
   document.documentElement.dataset.ready = "yes";
 });
