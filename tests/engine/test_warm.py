@@ -115,6 +115,23 @@ def test_a_killed_job_ends_its_client_by_the_same_signal(warm, tmp_path: Path) -
     assert process.wait(60) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_script_runs_as_python_would_run_it(warm, tmp_path: Path, ready: bool) -> None:
+    script = tmp_path / "ein Skript.py"
+    script.write_text(
+        "import sys\nif __name__ == '__main__':\n    print(sys.argv, 'matplotlib' in sys.modules)\n"
+        "    sys.exit('one line') if sys.path[0] == " + repr(str(tmp_path)) + " else None\n"
+    )
+    environment = warm if ready else {k: v for k, v in warm.items() if k != "XKD_WARM"}
+    done = subprocess.run(
+        [sys.executable, "-m", "xkd.warm", "--script", str(script)],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == f"{[str(script)]} {ready}\n"
+    assert "one line" in done.stderr
+
+
 SERVES_JOBLIB = """
 import sys
 from pathlib import Path

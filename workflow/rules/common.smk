@@ -1,5 +1,6 @@
 """The plan of this config, the paths of its files, and the inputs that depend on wildcards."""
 
+import os
 import re
 import signal
 from functools import partial
@@ -88,6 +89,8 @@ PYTHON = (
 # Snakemake puts this Python into the commands of `script:` as it stands, spaces and all.
 if Path(sys.executable).exists():
     sys.executable = quote(sys.executable)
+    if "XKD_WARM" in os.environ:
+        sys.executable += " -m xkd.warm --script"
 shell.prefix(
     f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(FROZEN))} "
     f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}; "

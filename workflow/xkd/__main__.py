@@ -24,7 +24,7 @@ from xkd.engine.stopping import leave_at_once
 from xkd.errors import Refused, unknown
 from xkd.fingerprint import git_commit
 from xkd.inspection.target import scale_of
-from xkd.plan import config
+from xkd.plan import config, frozen
 from xkd.plan.grid import Plan
 from xkd.verbs import VERBS
 
@@ -143,8 +143,10 @@ def _plan(asked: argparse.Namespace) -> Plan:
 
 
 def _read(asked: argparse.Namespace) -> Plan:
-    read = config.load(Path(asked.config), asked.sets, asked.configfile)
-    return Plan(read, name=str(asked.config))
+    path = Path(asked.config)
+    if path.suffix == ".json":
+        return frozen.plan(path.absolute())
+    return Plan(config.load(path, asked.sets, asked.configfile), name=str(path))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python -m xkd.warm COMMAND ...
 
-runs a command, such as Snakemake. Each `python -m xkd VERB` that it starts hands its command line,
-environment and output to the warm process and stays as a thin client: it passes signals on, ends
-with the exit status of the job, and takes the job with it when it is killed. Results are the same.
+runs a command, such as Snakemake. Each `python -m xkd VERB` that it starts, and each drawing script,
+run as `python -m xkd.warm --script FILE`, hands its command line, environment and output to the warm
+process and stays as a thin client: it passes signals on, ends with the exit status of the job, and
+takes the job with it when it is killed. Results are the same.
 """
 
 import atexit
@@ -26,7 +27,13 @@ PRELOADED = (
     "xkd.engine.cell",
     "xkd.engine.table",
     "xkd.search",
+    # what drawing scripts import, and what Snakemake puts at their head
+    "xkd.report.drawing",
+    "xkd.report.plots",
+    "xkd.report.saliency",
+    "snakemake.script",
 )
+SCRIPT = "--script"
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIMIT = 2**20  # bytes of a request
 
@@ -71,13 +78,21 @@ def handed_over() -> int | None:
 # -------------------------------------------------------------------------------- the warm process
 
 
-def serve(path: Path, main: Main) -> None:
-    """Carry out requests until the process is ended. main: from a command line to its status."""
+def serve(path: Path, main: Main, read: Callable[[Path], object] = Path) -> None:
+    """Carry out requests until the process is ended.
+
+    Args:
+        main: from a command line to its exit status.
+        read: of a job's frozen config, once, so that the jobs after it find it in memory.
+    """
     import selectors
     from importlib import import_module
 
+    from xkd import fingerprint as code
+
     for module in PRELOADED:
         import_module(module)
+    code.by_module(*(name for name in sys.modules if name.startswith("xkd.")))  # remembered
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen()
@@ -93,13 +108,18 @@ def serve(path: Path, main: Main) -> None:
         while True:
             for key, _ in selector.select():
                 if key.fileobj is server:
-                    _accept(server, jobs, main)
+                    _accept(server, jobs, main, read)
                 else:
                     os.read(ended, 4096)
             _reap(jobs)
 
 
-def _accept(server: socket.socket, jobs: dict[int, socket.socket], main: Main) -> None:
+def _accept(
+    server: socket.socket,
+    jobs: dict[int, socket.socket],
+    main: Main,
+    read: Callable[[Path], object],
+) -> None:
     connection, _ = server.accept()
     try:
         size = int.from_bytes(_received(connection, 4))
@@ -108,6 +128,9 @@ def _accept(server: socket.socket, jobs: dict[int, socket.socket], main: Main) -
     except (OSError, ValueError):
         connection.close()
         return
+    with contextlib.suppress(Exception):  # what is wrong with it, the job will say
+        if frozen := request["environment"].get("XKD_CONFIG"):
+            read(Path(request["folder"], frozen))
     if process := os.fork():
         jobs[process] = connection
         for output in outputs:
@@ -118,9 +141,11 @@ def _accept(server: socket.socket, jobs: dict[int, socket.socket], main: Main) -
         for other in jobs.values():
             other.close()
         _become(request, outputs, connection)
-        status = main(request["arguments"])
+        status = _carry_out(request["arguments"], main)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
@@ -130,6 +155,22 @@ def _accept(server: socket.socket, jobs: dict[int, socket.socket], main: Main) -
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
+
+
+def _carry_out(arguments: Sequence[str], main: Main) -> int:
+    if arguments[:1] != [SCRIPT]:
+        return main(arguments)
+    _run_script(arguments[1])
+    return 0
+
+
+def _run_script(path: str) -> None:
+    """As `python path` would."""
+    from runpy import run_path
+
+    sys.argv[:] = [path]
+    sys.path.insert(0, str(Path(path).parent))
+    run_path(path, run_name="__main__")
 
 
 def _received(connection: socket.socket, size: int) -> bytes:
@@ -188,8 +229,10 @@ def run(command: Sequence[str]) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # jobs set the number that they use
     with tempfile.TemporaryDirectory(prefix="xkd-warm-") as folder:
         path = Path(folder) / "socket"
-        code = "from pathlib import Path; from xkd.__main__ import main; "
-        code += f"from xkd.warm import serve; serve(Path({str(path)!r}), main)"
+        code = (
+            "from pathlib import Path; from xkd.__main__ import main; from xkd.plan import frozen; "
+        )
+        code += f"from xkd.warm import serve; serve(Path({str(path)!r}), main, frozen.plan)"
         paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         server = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -208,4 +251,8 @@ def run(command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    if sys.argv[1:2] != [SCRIPT]:
+        sys.exit(run(sys.argv[1:]))
+    if (status := handed_over()) is not None:
+        sys.exit(status)
+    _run_script(sys.argv[2])

@@ -84,7 +84,8 @@ class Training:
         self.generator = runtime.generator  # of dropout and random permutations
         # Captured steps read rate and factors from the device; a CPU is quicker with a number.
         self.rate = torch.zeros((), device=runtime.device) if runtime.on_cuda else None
-        self.one = torch.ones((), device=runtime.device, dtype=runtime.dtype)  # d loss / d loss
+        # d loss / d loss, which captured steps share; any other has torch import sympy for a second
+        self.one: Tensor | None = None
         self.terms: list[str] = []
         # Factors of every set of terms, each in one place as long as captured steps may read it.
         self.places: dict[tuple[str, ...], Tensor] = {}

@@ -58,7 +58,8 @@ def known_modules(package: str) -> tuple[str, ...]:
     return tuple(sorted(f.stem for f in files if f.stem != "base" and f.stem[0] != "_"))
 
 
-def declaration(package: str, name: str) -> dict[str, Any]:
+@cache
+def declaration(package: str, name: str) -> Mapping[str, Any]:
     """Upper-case literals of `xkd/<package>/<name>.py` (of its class Method, if it is a method).
 
     Raises: Refused for a name without a file.

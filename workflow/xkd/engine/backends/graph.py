@@ -105,6 +105,8 @@ class SeedGraphs:
         job.resume(self.training)
         self.saving = CheckpointSchedule(job, self.training)
         counter = {"dtype": torch.int64, "device": job.cell_data.rows.device}
+        runtime = job.runtime
+        self.training.one = torch.ones((), device=runtime.device, dtype=runtime.dtype)
         self.at, self.right = torch.zeros(1, **counter), torch.zeros((), **counter)  # at: next step
         # By loss terms: the meters of every step, [steps, K], and their names.
         self.meters: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
