@@ -139,7 +139,8 @@ from xkd.plan.runs import Layout
 layout = Layout(Path({str(tmp_path)!r}))
 prepared(layout)
 train(cell("le", (0,), warmup=1), layout)
-heavy = {{"torch._dynamo", "sympy", "torchvision", "sklearn", "matplotlib", "pandas"}} & sys.modules.keys()
+heavy = {{"torch._dynamo", "sympy", "torchvision", "sklearn", "matplotlib", "pandas"}}
+heavy &= sys.modules.keys()
 sys.exit(f"imported: {{heavy}}" if heavy else 0)
 """
     support = Path(__file__).parents[1] / "support"

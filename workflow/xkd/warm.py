@@ -2,8 +2,8 @@
 
     python -m xkd.warm COMMAND ...
 
-runs a command, such as Snakemake. Each `python -m xkd VERB` that it starts, and each drawing script,
-run as `python -m xkd.warm --script FILE`, hands its command line, environment and output to the warm
+runs a command, such as Snakemake. Each `python -m xkd VERB` that it starts, and each drawing script
+(`python -m xkd.warm --script FILE`), hands its command line, environment and output to the warm
 process and stays as a thin client: it passes signals on, ends with the exit status of the job, and
 takes the job with it when it is killed. Results are the same.
 """
