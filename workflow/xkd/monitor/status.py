@@ -202,13 +202,16 @@ def _observed(
     """The job with its state and story."""
     if _done(job, layout):
         return replace(job, state="done")
-    if story := _running(job, layout, working):
+    if story := _locked(job, layout):
         return replace(job, state="running", story=story)
     if queued := queue.get(job.comment):
         if queued.state == "RUNNING":
             return replace(job, state="running", story=f"SLURM job {queued.id}, {queued.elapsed}")
         story = f"SLURM job {queued.id}: {queued.state} ({queued.reason})"
         return replace(job, state="queued", story=story)
+    # an item has a rule of its name
+    if working and {(job.rule, job.subject), (job.subject, "")} & working.running:
+        return replace(job, state="running", story="started by Snakemake")
     told = traces.ending(job.log)
     if told is None and job.rule in ("judge", *ITEMS):
         told = traces.last_line(job.log)
@@ -219,15 +222,12 @@ def _observed(
     return job
 
 
-def _running(job: Job, layout: Layout, working: Pipeline | None) -> str:
-    """What is under way, if the job is: by the lock of its cell, or as Snakemake says."""
+def _locked(job: Job, layout: Layout) -> str:
+    """What is under way, if somebody holds the lock of a cell that the job trains."""
     for settings in job.trained:
         if holder := traces.holder(layout.lock(settings.cell)):
             return _under_way(settings, layout, holder)
-    if working is None:
-        return ""
-    names = {(job.rule, job.subject), (job.subject, "")}  # an item has a rule of its name
-    return "started by Snakemake" if names & working.running else ""
+    return ""
 
 
 def _under_way(settings: CellSettings, layout: Layout, holder: Mapping[str, Any]) -> str:
