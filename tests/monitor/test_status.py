@@ -244,7 +244,12 @@ def test_jobs_in_the_queue_of_slurm_are_recognised_by_folder_and_comment(plan, l
     )
     (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf '%s' '{rows}'\n")
     (tmp_path / "squeue").chmod(0o755)
+    submitted = [("train", f"digits/mlp1024/{name}") for name in ("ce", "le_grad")]
+    writer = Writer(layout)
+    writer.begin()
+    writer.write(0, 9, submitted, None)  # to Snakemake, who was submitted has started
     lines = status(plan, layout)
+    writer.end()
     assert row(lines, "train") == {"running": 1, "queued": 1, "waiting": 1}
     assert lines[-2].startswith(f"running: train {CELL}: SLURM job 7, 3:12")
     assert "SLURM job 8: PENDING (Priority)" in lines[-1]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import one_number
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -115,6 +116,19 @@ def test_demo_never_shows_published_numbers_beside_its_own(project: Project) -> 
     assert "demo" in text.lower()
     ours = (project.folder / "results/demo/tables/le_table2.csv").read_text()
     assert "90.26" not in ours
+
+
+def test_a_number_is_the_same_wherever_it_stands(project: Project) -> None:
+    root = project.folder / "results/demo"
+    assert one_number.disagreements(root) == []
+    known = one_number.facts(root)
+    for kind in ("top1", "best_top1", "ece", "mean", "difference"):
+        places = {place for fact, said in known.items() if fact[0] == kind for *_, place in said}
+        assert len(places) > 3, kind
+    table = "results/demo/tables/le_table2.csv"
+    mean = re.search(r",ce,top1,2,([0-9.]+),", (project.folder / table).read_text())[1]
+    with project.edited(table, mean, f"{float(mean) - 0.001:.6f}"):
+        assert any("le_table2" in told for told in one_number.disagreements(root))
 
 
 # ------------------------------------------------------------------------------- what re-runs

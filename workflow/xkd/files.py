@@ -136,7 +136,7 @@ def reading(path: Path, mend: str = AGAIN) -> Iterator[None]:
     except Refused:
         raise
     except FileNotFoundError as problem:
-        raise Refused(f"{path} is missing; run the rule that makes it") from problem
+        raise Refused(f"{path} is missing; make it first: snakemake {path}") from problem
     except (PermissionError, IsADirectoryError, NotADirectoryError) as problem:
         raise Refused(f"{path} cannot be read: {problem.strerror}; make it readable") from problem
     except Exception as problem:
