@@ -72,7 +72,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=10
-MinJobAge=300
+MinJobAge=7200
 ReturnToService=2
 GresTypes=gpu
 {accounting}

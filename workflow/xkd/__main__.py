@@ -144,7 +144,7 @@ def _plan(asked: argparse.Namespace) -> Plan:
 
 def _read(asked: argparse.Namespace) -> Plan:
     path = Path(asked.config)
-    if path.suffix == ".json":
+    if path.suffix == ".json" and path.exists():
         return frozen.plan(path.absolute())
     return Plan(config.load(path, asked.sets, asked.configfile), name=str(path))
 

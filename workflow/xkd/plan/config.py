@@ -22,6 +22,7 @@ from xkd.plan.yaml_reader import parse
 
 SCHEMAS = PACKAGE.parent / "schemas"
 CONFIG = "config.yaml"
+COMMAND_LINE = "the command line"
 #: Added to what the files say: `papers` as a mapping, and which file wrote a section's entry.
 ADDED = ("papers", "origins")
 
@@ -42,11 +43,11 @@ def load(
     Raises: Refused with file, key, found, expected.
     """
     path = Path(path)
-    if path.suffix == ".json":
+    if path.suffix == ".json" and path.exists():
         return read_json(path)
     config = _read(path)
     layers = [(str(file), _read(Path(file))) for file in overlays]
-    layers.append(("the command line", merge(_nested(settings), values)))
+    layers.append((COMMAND_LINE, merge(_nested(settings), values)))
     return effective(config, layers, str(path), path.parent)
 
 
@@ -100,18 +101,19 @@ def effective(
     Raises: Refused with file, key, found, expected.
     """
     layers = list(layers)
-    changes: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for source, layer in layers:
-        merge(changes, layer)
-        origins |= dict.fromkeys(_places(layer), source)
+    asked = config["papers"]
+    for _, layer in layers:
+        asked = layer.get("papers", asked)
     validate(config, schema("config"), name)  # also what the scale is going to hide
     whole = deepcopy(dict(config))
-    found, written = papers.lay_in(
-        whole, changes.pop("papers", config["papers"]), folder, name, schema("paper")
-    )
-    origins = {**written, **origins}
+    found, origins = papers.lay_in(whole, asked, folder, name, schema("paper"))
     whole.pop("papers")
+    changes: dict[str, Any] = {}
+    for source, layer in layers:
+        here = layer if source == COMMAND_LINE else papers.without_absent(layer, found)
+        merge(changes, {key: value for key, value in here.items() if key != "papers"})
+        origins |= dict.fromkeys(_places(here), source)
+        origins |= dict.fromkeys(_new(here, whole), source)
     merge(whole, changes)
     scales = whole["scales"]
     if whole["scale"] not in scales:
@@ -144,6 +146,13 @@ def _places(layer: Mapping[str, Any], *where: str) -> Iterable[str]:
             yield from _places(value, *where, str(key))
         else:
             yield ".".join([*where, str(key)])
+
+
+def _new(layer: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[str]:
+    """Places of entries that a layer adds to the sections of a config."""
+    for section, entries in layer.items():
+        if isinstance(entries, Mapping) and isinstance(config.get(section, {}), Mapping):
+            yield from (f"{section}.{n}" for n in entries if n not in config.get(section, {}))
 
 
 def merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ is refused, except in `scales`, whose overlays are merged.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,38 @@ def lay_in(
         papers[folder.name] = {**about, "folder": shown(folder)}
         _add(config, content, folder.name, source, file, origins)
     return papers, origins
+
+
+def without_absent(changes: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """`changes` without what they change of papers in `workflow/papers/` that are not asked for.
+
+    So one overlay serves any selection of papers. An entry with a label of its own is no change, and
+    stays.
+
+    Args:
+        changes: section -> name -> entry, of an overlay; names: of the papers that were laid in.
+    """
+    left = dict(changes)
+    for path in sorted(FOLDER.glob(f"*/{FILE}")) if changes else ():
+        if path.parent.name in names:
+            continue
+        theirs = parse(path.read_text("utf-8"), shown(path))
+        for section in set(SECTIONS) & left.keys() & theirs.keys() - {"scales"}:
+            if isinstance(left[section], Mapping):
+                left[section] = {
+                    name: entry
+                    for name, entry in left[section].items()
+                    if not _changes(entry, theirs[section].get(name))
+                }
+    return left
+
+
+def _changes(entry: Any, whole: Any) -> bool:
+    """Whether an entry says too little to stand for itself; experiments show nothing without items."""
+    if isinstance(entry, list) and isinstance(whole, list):
+        return True
+    both = isinstance(entry, Mapping) and isinstance(whole, Mapping)
+    return both and "label" not in entry and entry.keys() < whole.keys()
 
 
 def _folder(name: str, root: Path, file: str) -> Path:
