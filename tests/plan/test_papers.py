@@ -49,7 +49,7 @@ def test_a_whole_entry_stays_even_where_an_absent_paper_has_one_of_its_name(tmp_
 def test_a_misspelt_entry_is_refused_with_the_file_that_wrote_it(tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("methods: {le_gradcamm: {warmup: 1}}\n")
-    with pytest.raises(Refused, match="mine.yaml: methods.le_gradcamm: 'label' is missing"):
+    with pytest.raises(Refused, match=r"mine.yaml: methods.le_gradcamm: 'label' is missing"):
         config.load(CONFIG, overlays=[overlay])
-    with pytest.raises(Refused, match="the command line: methods.dkd_rkd: 'label' is missing"):
+    with pytest.raises(Refused, match=r"the command line: methods.dkd_rkd: 'label' is missing"):
         config.load(CONFIG, ["papers=[le]", "methods.dkd_rkd.warmup=3"])

@@ -62,8 +62,8 @@ def lay_in(
 def without_absent(changes: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """`changes` without what they change of papers in `workflow/papers/` that are not asked for.
 
-    So one overlay serves any selection of papers. An entry with a label of its own is no change, and
-    stays.
+    So one overlay serves any selection of papers. An entry with a label of its own is no change of
+    theirs, and stays.
 
     Args:
         changes: section -> name -> entry, of an overlay; names: of the papers that were laid in.
@@ -84,7 +84,7 @@ def without_absent(changes: Mapping[str, Any], names: Collection[str]) -> dict[s
 
 
 def _changes(entry: Any, whole: Any) -> bool:
-    """Whether an entry says too little to stand for itself; experiments show nothing without items."""
+    """Whether an entry says too little to stand for itself, as an experiment without items does."""
     if isinstance(entry, list) and isinstance(whole, list):
         return True
     both = isinstance(entry, Mapping) and isinstance(whole, Mapping)
