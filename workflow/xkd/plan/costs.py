@@ -1,7 +1,7 @@
 """What a job asks a scheduler for: GPU, cores, memory, time; estimated from the config alone.
 
     arithmetic   A = passes · images · forward pass, a backward pass counting as two
-    on a CPU     A / CPU_GFLOPS per core
+    on a CPU     max(A / CPU_GFLOPS, steps · layers · CPU_LAYER_SECONDS) per core
     on a GPU     max(A / GPU_GFLOPS, steps · layers · LAYER_SECONDS), the latter for launches
     memory       process + images + seeds at once · (activations + weights)
     GPU hours    `gpu_hours`, from the rates that were measured on a card (`xkd.plan.rates`)
@@ -35,8 +35,9 @@ IMAGES: Mapping[str, tuple[int, int]] = {
 }
 UNKNOWN = (100_000, 10_000)  # images of a source that is not listed
 CPU_GFLOPS = 8  # one core on small convolutions, its neighbours busy
+LAYER_SECONDS = 150e-6  # launches of a layer on a GPU, forward, backward and update, one seed
+CPU_LAYER_SECONDS = 0.7e-3  # the same of a small layer on one core
 GPU_GFLOPS = 5_000  # a GPU of the last generations, in float32
-LAYER_SECONDS = 150e-6  # launches of a layer, forward, backward and update, one seed
 ASKED_AT_ONCE = 250  # images per pass of a network that is not trained
 DECODED = 100  # photographs per second and core
 DECODERS = 8  # cores per process that trains on photographs
@@ -49,12 +50,17 @@ CUDA_MB = 3_000  # and those of CUDA, in the host's memory
 
 @dataclass(frozen=True)
 class Demand:
-    """Of one job. minutes: the limit to ask for at the first attempt."""
+    """Of one job.
+
+    minutes: the limit to ask for at the first attempt
+    seconds: what it should take, without margin and start, on all its threads or its GPU
+    """
 
     gpu: int
     threads: int
     memory_mb: int
     minutes: int
+    seconds: float = 0.0
 
 
 def preparation(data: DatasetSettings) -> Demand:
@@ -224,11 +230,13 @@ def _asking(settings: CellSettings, images: int) -> Demand:
 def _demand(gflop: float, launched: float, memory: float, threads: int, needs_cuda: bool) -> Demand:
     """launched: layers, over all steps."""
     gpu = needs_cuda or gflop / CPU_GFLOPS > WORTH_A_GPU
-    seconds = (
-        max(gflop / GPU_GFLOPS, launched * LAYER_SECONDS) if gpu else gflop / CPU_GFLOPS / threads
-    )
+    if gpu:
+        seconds = max(gflop / GPU_GFLOPS, launched * LAYER_SECONDS)
+    else:
+        seconds = max(gflop / CPU_GFLOPS, launched * CPU_LAYER_SECONDS) / threads
     memory += PROCESS_MB + CUDA_MB * gpu
-    return Demand(int(gpu), threads, ceil(memory), ceil(STARTING + MARGIN * seconds / 60))
+    minutes = ceil(STARTING + MARGIN * seconds / 60)
+    return Demand(int(gpu), threads, ceil(memory), minutes, seconds)
 
 
 def seed_mb(settings: CellSettings, batch: int) -> float:

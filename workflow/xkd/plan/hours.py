@@ -46,5 +46,4 @@ def _of_cell(settings: CellSettings, engine: Mapping[str, Any]) -> Hours:
     demand = costs.training(settings, engine)
     if demand.gpu:
         return Hours(gpu=costs.gpu_hours(settings, engine)[0])
-    minutes = (demand.minutes - costs.STARTING) / costs.MARGIN
-    return Hours(core=demand.threads * minutes / 60)
+    return Hours(core=demand.threads * demand.seconds / 3600)
