@@ -1,12 +1,11 @@
-"""Shared by all tests: the library on the path, and one thread, as every job of the pipeline has;
-for those that run Snakemake, small projects.
+"""Shared by all tests: one thread, as every job of the pipeline has; a trained teacher; for those that
+run Snakemake, small projects.
 
 Bits depend on the number of threads, and threads that wait for each other on a busy machine crawl.
 """
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,20 +15,30 @@ from pathlib import Path
 import pytest
 from small_project import MANIFEST, Project
 
+from xkd.plan.runs import Layout
+
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `pytest &`: tests interrupt processes
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workflow"))
-
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that run whole workflows go first: begun last, one would keep a single core busy."""
     items.sort(key=lambda item: item.path.parent.name != "workflow")
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """A layout with prepared images and a trained teacher, for tests that train students in it."""
+    import fake_cells  # imports torch, which many tests do without
+
+    layout = Layout(tmp_path_factory.mktemp("school"))
+    fake_cells.prepared(layout)
+    fake_cells.train(fake_cells.teacher_settings(), layout)
+    return layout
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import contextlib
 from dataclasses import replace
 
-import fake_cells
 import pytest
 import torch
 from fake_cells import RECIPE, cell, files, train
@@ -11,15 +10,7 @@ from torch import nn
 
 from xkd.engine.casts import rounded
 from xkd.engine.runtime import Runtime
-from xkd.plan.runs import Layout, Run
-
-
-@pytest.fixture(scope="module")
-def school(tmp_path_factory):
-    layout = Layout(tmp_path_factory.mktemp("school"))
-    fake_cells.prepared(layout)
-    train(fake_cells.teacher_settings(), layout)
-    return layout
+from xkd.plan.runs import Run
 
 
 @pytest.mark.parametrize("uses", ["ce", "le", "dml", "hint", "kd", "cat_kd", "mcl_okd"])

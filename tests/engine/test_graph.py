@@ -4,7 +4,6 @@ import signal
 from dataclasses import replace
 from functools import partial
 
-import fake_cells
 import pytest
 import torch
 from fake_cells import RECIPE, SMALL, cell, files, train
@@ -17,7 +16,7 @@ from xkd.data.stream import EpochOrder
 from xkd.engine.backends import cuda, graph
 from xkd.engine.job import CheckpointSchedule
 from xkd.errors import Refused
-from xkd.plan.runs import Layout, Run
+from xkd.plan.runs import Run
 
 WARM = {"le": {"warmup": 1}}
 
@@ -31,14 +30,6 @@ class Stubborn(PretendedCuda):
         if type(self).captured >= self.allowed:
             raise graph.Uncapturable("a step cannot be captured as a CUDA graph (for a reason)")
         return super().capture(*arguments)
-
-
-@pytest.fixture(scope="module")
-def school(tmp_path_factory):
-    layout = Layout(tmp_path_factory.mktemp("school"))
-    fake_cells.prepared(layout)
-    train(fake_cells.teacher_settings(), layout)
-    return layout
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import fake_cells
 import pytest
 import torch
 from fake_cells import RECIPE, cell, files, train
@@ -17,14 +16,6 @@ from xkd.engine.stopping import RESUMABLE
 from xkd.plan.runs import Layout, Run
 from xkd.records import checkpoint
 from xkd.records.checkpoint import Checkpoints
-
-
-@pytest.fixture(scope="module")
-def school(tmp_path_factory):
-    layout = Layout(tmp_path_factory.mktemp("school"))
-    fake_cells.prepared(layout)
-    train(fake_cells.teacher_settings(), layout)
-    return layout
 
 
 @pytest.fixture
