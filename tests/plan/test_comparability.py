@@ -57,7 +57,7 @@ def test_a_demo_stands_for_several_cells_of_the_paper_and_differs_from_each():
     assert ["data", "dataset", "digits", "cifar10"] in found
     assert ["data", "dataset", "digits", "cifar100"] in found
     assert ["network", "network", "half_resnet8", "resnet32"] in found
-    assert ["recipe", "epochs", 6, 240] in found
+    assert ["recipe", "epochs", 5, 240] in found
 
 
 def test_a_teacher_that_was_trained_otherwise_is_a_difference_of_its_students():

@@ -96,7 +96,7 @@ MISTAKES = {
     "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
     "cosine with milestones": (
         "recipes.r_res.schedule=cosine",
-        "recipes.r_res.milestones: found 2, expected none under schedule: cosine",
+        "recipes.r_res.milestones: found 1, expected none under schedule: cosine",
     ),
     "nesterov without momentum": (
         "recipes.r_res={nesterov: true, momentum: 0}",

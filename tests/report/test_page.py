@@ -52,7 +52,7 @@ def made(plan, tmp_path_factory) -> Path:
     for path in (layout.cell(changed) / "seed1").iterdir():
         path.unlink()
     (layout.cell(changed) / "seed1").rmdir()
-    write_run(layout.cell(changed), plan, changed, 1, epochs=4)
+    write_run(layout.cell(changed), plan, changed, 1, epochs=3)
     (layout.cell(changed) / "seed2" / "run.yaml").write_text("{")
     return page.write(plan, layout)
 
@@ -128,7 +128,7 @@ def test_runs_of_other_settings_and_damaged_ones_are_called_so(text):
     seeds = packed(text)["cells"]["digits/half_resnet14/dropout"]["seeds"]
     assert [run["seed"] for run in seeds] == [0, 1, 2, 3, 4]
     assert seeds[0]["stale"] == []
-    assert seeds[1]["stale"] == ["recipe: epochs 4 (config: 5)"]
+    assert seeds[1]["stale"] == ["recipe: epochs 3 (config: 4)"]
     assert "damaged" in seeds[2]
     assert "damaged</strong>" in text
     assert "(n = 4 of 5)" in text

@@ -146,7 +146,6 @@ def test_after_a_killed_snakemake_nobody_writes_beside_the_orphaned_job(
     holder = json.loads(lock.read_text())
     assert holder["job"] == orphan
 
-    project.run("--unlock", cluster=cluster)
     status, printed = project.run(MANIFEST, "--retries", "0", cluster=cluster)
     assert status == 1
     assert f"`squeue -j {orphan}`" in printed

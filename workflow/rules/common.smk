@@ -11,6 +11,7 @@ from shlex import quote
 import psutil
 
 from xkd.errors import Refused
+from xkd.monitor import pipeline
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
 from xkd.monitor.outcome import outcome
@@ -71,6 +72,10 @@ ANALYSES = [
     if name in CONFIG["analyses"]
 ]
 conf.export(FROZEN)
+if workflow.is_main_process and (killed := pipeline.unlock(LAYOUT.root.parent)):
+    logger.warning(
+        f"Process {killed}, a Snakemake that was killed, left its lock: removed."
+    )
 FAILURES = Failures()
 REPORTER = Reporter(PLAN, LAYOUT, FAILURES)
 logger.addHandler(FAILURES)

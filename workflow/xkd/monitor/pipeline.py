@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
 from xkd.monitor import traces
 from xkd.plan.runs import Layout
 from xkd.records.lock import Lock
+from xkd.records.lock import read as read_lock
 
 AFFECTS_RESULTS = False
 
@@ -65,6 +67,30 @@ class Writer:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
             self._lock.release()
+
+
+def unlock(results: Path, locks: Path = Path(".snakemake/locks")) -> int | None:
+    """Remove the lock that a Snakemake left in this folder when it was killed.
+
+    Its own lock is a list of files, which says nothing of who holds it; the pipeline's lock does.
+    Nothing is removed while any Snakemake works here, nor what is younger than the last sign of
+    life of the killed one. Cells have locks of their own: jobs that it left are not disturbed.
+
+    Args:
+        results: of all scales.
+    Returns: the number of the killed process; None if there was nothing to do.
+    """
+    ours = list(results.glob("*/.pipeline/lock"))
+    if not ours or any(traces.holder(lock) for lock in ours):
+        return None
+    removed = None
+    with contextlib.suppress(OSError):
+        last = max(ours, key=lambda lock: lock.stat().st_mtime)
+        for theirs in locks.glob("*.lock"):
+            if theirs.stat().st_mtime <= last.stat().st_mtime:
+                theirs.unlink()
+                removed = read_lock(last).get("pid")
+    return removed
 
 
 def read(layout: Layout) -> Pipeline | None:
