@@ -1,5 +1,5 @@
-"""Shared by all tests: one thread, as every job of the pipeline has; a trained teacher; for those that
-run Snakemake, small projects.
+"""Shared by all tests: one thread, as every job of the pipeline has; a trained teacher; small
+projects, for those that run Snakemake.
 
 Bits depend on the number of threads, and threads that wait for each other on a busy machine crawl.
 """
