@@ -184,11 +184,12 @@ def test_committed_runs_are_those_that_their_cards_name(tmp_path):
     plan = Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
     settings = plan.settings(Cell.parse("cifar10/resnet8/ce"))
     assert len(page_runs.complete(source.record(settings, range(5)), range(5))) == 5
-    copy = tmp_path / "cifar10" / "resnet8" / "ce" / "seed0"
+    root = tmp_path / "results" / "reference"
+    copy = root / "cifar10" / "resnet8" / "ce" / "seed0"
     shutil.copytree(source.folder(settings.cell) / "seed0", copy)
     text = (copy / "metrics.json").read_text()
     (copy / "metrics.json").write_text(text.replace("0.88", "0.98"))
-    (run,) = page_runs.Source(tmp_path, reference=True).record(settings, [0])["seeds"]
+    (run,) = page_runs.Source(root, reference=True).record(settings, [0])["seeds"]
     assert "metrics.json is damaged" in run["damaged"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import read_json, verify
+from xkd.files import is_committed, read_json, verify
 from xkd.inspection import origin
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description, sparkline
@@ -69,7 +69,8 @@ def describe_run(target: Target) -> Description:
     add_circumstances(found, card)
     origin.add_users(found, target, run.cell)
     origin.add_training(found, target, run.cell)
-    files = [f"{name}  {size((folder / name).stat().st_size)}" for name in card["files"]]
+    there = [folder / name for name in card["files"] if (folder / name).exists()]
+    files = [f"{path.name}  {size(path.stat().st_size)}" for path in there]
     found.add("files", files)
     return found
 
@@ -81,6 +82,8 @@ def verify_files(folder: Path, card: Mapping[str, Any]) -> None:
     """
     for name, expected in card["files"].items():
         path = folder / name
+        if is_committed(path) and not path.exists():
+            continue
         if not path.exists() or path.stat().st_size < VERIFIED:
             verify(path, str(expected), folder / "run.yaml")
 

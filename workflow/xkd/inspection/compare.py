@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xkd.errors import Refused
-from xkd.files import read_json
+from xkd.files import is_committed, read_json
 from xkd.inspection import cells
 from xkd.inspection.differences import Difference, agreement, difference
 from xkd.inspection.target import Target
@@ -272,8 +272,11 @@ def _agreement(left: Side, right: Side, pairs: list[tuple[int, int]]) -> list[st
     """How often both, one or none is right, and whether one side wins more often than by chance."""
     rows = []
     for a, b in pairs:
-        ours = read_npz(left.folder(a) / "predictions.npz")
-        theirs = read_npz(right.folder(b) / "predictions.npz")
+        files = [side.folder(seed) / "predictions.npz" for side, seed in ((left, a), (right, b))]
+        if any(is_committed(file) and not file.exists() for file in files):
+            rows.append(f"{_pair(a, b)}: the committed files leave predictions out")
+            continue
+        ours, theirs = map(read_npz, files)
         if not np.array_equal(ours["labels"], theirs["labels"]):
             rows.append(f"{_pair(a, b)}: of other images, so predictions are not compared")
             continue

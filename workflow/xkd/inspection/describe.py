@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import digest, reading
+from xkd.files import digest, is_committed, reading
 from xkd.inspection import cells, items, origin, readers
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description
@@ -45,7 +45,8 @@ def _folder(target: Target) -> Description:
     at_run = target.run and target.path == target.layout.run(target.run)
     if at_run:
         return cells.describe_run(target)
-    if target.cell and target.path == target.layout.cell(target.cell):
+    at_cell = target.cell and target.path == target.layout.cell(target.cell)
+    if at_cell and not is_committed(target.path):  # those have no manifest
         return cells.describe_cell(target)
     if not target.path.exists():
         raise Refused(f"{target.path} is missing; nothing has made it yet")
@@ -99,7 +100,8 @@ def _add_origin(target: Target, found: Description) -> None:
     elif target.analysis and target.run:
         users = [item for item in origin.needing(plan, target.analysis, target.run.cell)]
         found.add("used by", ", ".join(map(names.name, users)) or "no item of this config")
-        origin.add_making(found, target, f"analyse {target.analysis}", target.run)
+        verb = f"analyse {target.analysis}"
+        origin.add_making(found, target, target.analysis, target.run, verb=verb)
 
 
 def _taught(settings: Any, target: Target) -> bool:

@@ -124,11 +124,20 @@ def _code(settings: CellSettings) -> str:
 
 
 def add_making(
-    description: Description, target: Target, rule: str, subject: object, more: str = ""
+    description: Description,
+    target: Target,
+    rule: str,
+    subject: object,
+    more: str = "",
+    verb: str | None = None,
 ) -> None:
-    """The facts `made by` and `remake` of what a verb makes; more: options of the command."""
+    """The facts `made by` and `remake` of what a verb makes.
+
+    Args:
+        more: options of the command; verb: the verb, where it is not called like the rule.
+    """
     description.add("made by", f"rule {rule}, log {log(target, rule, subject)}")
-    description.add("remake", f"xkd {rule} {subject}{more}{target.option}")
+    description.add("remake", f"xkd {verb or rule} {subject}{more}{target.option}")
 
 
 def add_training(description: Description, target: Target, cell: Cell) -> None:

@@ -9,10 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from xkd.errors import Refused
+from xkd.files import is_committed
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import CELL, Cell, Layout, Run
 
 ITEMS = ("tables", "figures")
+REFERENCE = "reference"
 #: Of the files that are left under results/; other dots may be part of a name.
 SUFFIXES = (
     ".csv",
@@ -26,6 +28,16 @@ SUFFIXES = (
     ".html",
     ".pt",
 )
+
+
+class Committed(Layout):
+    """Paths of results/reference/, where runs lie without a folder around them all."""
+
+    def cell(self, cell: Cell) -> Path:
+        return self.root / str(cell)
+
+    def run(self, run: Run) -> Path:
+        return self.root / str(run)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Target:
     @property
     def foreign(self) -> bool:
         """Whether it belongs to another scale than the plan's."""
-        return self.layout.root.name != self.plan.scale
+        return self.layout.root.name not in (self.plan.scale, REFERENCE)
 
 
 def scale_of(word: str, scales: Iterable[str]) -> str | None:
@@ -74,6 +86,8 @@ def scale_of(word: str, scales: Iterable[str]) -> str | None:
     if not path.exists():
         return None
     parts = path.absolute().parts
+    if is_committed(path):
+        return "paper"
     return next((name for name in reversed(parts) if name in set(scales)), None)
 
 
@@ -122,6 +136,11 @@ def _unknown(word: str, plan: Plan) -> str:
 def _placed(plan: Plan, layout: Layout, path: Path) -> Target:
     """What the path of a result says of it, whatever folder `results` is in."""
     parts = path.absolute().parts
+    if is_committed(path):
+        at = len(parts) - 1 - parts[::-1].index(REFERENCE)
+        layout = Committed(Path(*parts[: at + 1]))
+        path, place = path.absolute(), ("runs", *parts[at + 1 :])
+        return _recognised(Target(plan, layout, path, place))
     scales = plan.config["scales"]
     at = next((i for i in range(len(parts) - 1, 0, -1) if parts[i] in scales), None)
     if at is not None and (path.exists() or layout.root.name == parts[at]):

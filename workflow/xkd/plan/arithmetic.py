@@ -7,6 +7,8 @@ from typing import Any
 
 from xkd.plan.settings import DatasetSettings, NetworkSettings
 
+AFFECTS_RESULTS = False
+
 #: Residual blocks per stage of the ImageNet ResNets.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 WIDTHS = (16, 32, 64)  # of the stages of the CIFAR ResNets

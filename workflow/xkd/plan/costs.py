@@ -20,6 +20,8 @@ from xkd.plan.arithmetic import forward_gflop, layers
 from xkd.plan.declarations import declaration
 from xkd.plan.settings import CellSettings, DatasetSettings, NetworkSettings
 
+AFFECTS_RESULTS = False
+
 #: Training and test images of the sources.
 IMAGES: Mapping[str, tuple[int, int]] = {
     "digits": (1_300, 500),

@@ -10,6 +10,8 @@ from xkd.plan.grid import Plan
 from xkd.plan.runs import Run
 from xkd.plan.settings import CellSettings
 
+AFFECTS_RESULTS = False
+
 
 @dataclass(frozen=True)
 class Hours:

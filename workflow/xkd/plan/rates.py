@@ -12,6 +12,8 @@ batches of 128, the MLP in batches of 16. The fit is within 6 % of both ResNets.
 
 from typing import NamedTuple
 
+AFFECTS_RESULTS = False
+
 
 class Rate(NamedTuple):
     """Picoseconds a step and seed: per number put out for an image, or per weight."""

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from xkd.errors import Refused
-from xkd.files import SEAL, parse_yaml, read_json, reading, verify
+from xkd.files import read_json, verify
 from xkd.plan import comparability
 from xkd.plan.runs import Cell
 from xkd.plan.settings import CellSettings
@@ -47,13 +47,11 @@ class Source:
 
     def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """Card and metrics of a run. Raises Refused where they are not as they were written."""
-        if not self.reference:
-            return cards.read(folder), read_json(folder / "metrics.json")
-        card = _committed(folder / "run.yaml")
-        for name, expected in card.get("files", {}).items():
+        card = cards.read(folder)
+        for name, expected in card["files"].items() if self.reference else ():
             if (folder / name).is_file():
                 verify(folder / name, expected, folder / "run.yaml")
-        return card, _committed(folder / "metrics.json")
+        return card, read_json(folder / "metrics.json")
 
     def _run(self, folder: Path, seed: int, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         """A complete run; None for one that is not there. A damaged one is shown as such."""
@@ -78,13 +76,6 @@ class Source:
             "settings": card.get("settings", {}),
             **{name: card.get(name) for name in SHOWN},
         }
-
-
-def _committed(path: Path) -> dict[str, Any]:
-    """Content of a committed file, sealed or of a version that sealed nothing."""
-    with reading(path, "restore it from the repository"):
-        content = parse_yaml(path.read_text(encoding="utf-8"))  # JSON is YAML
-        return {key: value for key, value in content.items() if key != SEAL}
 
 
 def complete(record: Mapping[str, Any], seeds: Iterable[int]) -> list[Mapping[str, Any]]:
