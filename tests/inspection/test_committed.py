@@ -1,4 +1,4 @@
-"""The small files of complete runs that the repository keeps, some of versions that sealed nothing."""
+"""The small files of complete runs that the repository keeps, some of them without a seal."""
 
 from pathlib import Path
 

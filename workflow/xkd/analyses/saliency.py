@@ -50,6 +50,7 @@ OPTIONS = {
         "minItems": 1,
         "uniqueItems": True,
         "items": {"type": "string"},
+        "files": "explain",
     },
     "options": {
         "description": "explanation -> its own options",

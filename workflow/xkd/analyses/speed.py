@@ -34,6 +34,7 @@ OPTIONS = {
         "type": "array",
         "uniqueItems": True,
         "items": {"type": "string"},
+        "files": "explain",
         "default": ["rise", "lime"],
     },
     "options": {

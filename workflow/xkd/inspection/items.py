@@ -55,12 +55,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def measure(row: dict[str, str]) -> str:
+    """What a row's number is: of a metric, or of a measure of explanations; accuracy, if unsaid."""
+    return row.get("measure") or row.get("metric") or "top1"
+
+
 def number(row: dict[str, str]) -> str:
     """A row's number as tables print it: accuracy in percent, anything else as it is."""
     text = row.get("mean", "")
     if not text:
         return "-"
-    spread, metric = row.get("std", ""), row.get("metric") or "top1"
+    spread, metric = row.get("std", ""), measure(row)
     if metric in FRACTIONS:
         return percent(float(text)) + (f" ± {percent(float(spread))}" if spread else "") + " %"
     return f"{float(text):.4g}" + (f" ± {float(spread):.2g}" if spread else "")

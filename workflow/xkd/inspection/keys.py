@@ -15,6 +15,7 @@ from xkd.plan.settings import CellSettings
 #: Sections that place or speed up work, and change no result.
 NO_RESULT = ("data_root", "download", "without")
 LABELS = ("label", "published_as")
+PRECISION = ("precision", "compile")  # of the engine's keys, those that change numbers
 
 
 def value_of(plan: Plan, key: str) -> Any:
@@ -74,7 +75,7 @@ def cells_of(plan: Plan, key: str) -> set[Cell]:
         "scale": lambda s: True,
     }
     if section == "engine":
-        return set(plan.cells) if name in (None, "precision", "compile") else set()
+        return set(plan.cells) if name in (None, *PRECISION) else set()
     decide = deciders.get(section)
     if decide is None or (rest and rest[-1] in LABELS):
         return set()
@@ -162,12 +163,13 @@ def describe_key(plan: Plan, key: str) -> Description:
     Raises: Refused when the config has no such key.
     """
     value = value_of(plan, key)
-    found = Description(f"{key} at scale {plan.scale}", plan.name)
+    section, *rest = key.split(".")
+    found = Description(f"{key} at scale {plan.scale}", plan.resolver.at(key).partition(": ")[0])
     found.add("value", _short(value))
     if note := _overlaid(plan, key):
         found.add("note", note)
-    if key.split(".")[0] in NO_RESULT:
-        found.add("changes", "no number: where data lie, or which rows are left out")
+    if changes := _beside_results(section, rest):
+        found.add("changes", changes)
         return found
     cells, items = cells_of(plan, key), items_of(plan, key)
     students = {run.cell for item in items for run in plan.trainings(item)} & _after(plan, cells)
@@ -179,6 +181,19 @@ def describe_key(plan: Plan, key: str) -> Description:
         "items", [names.name(item) for item in items] or "none: nothing at this scale uses it"
     )
     return found
+
+
+def _beside_results(section: str, rest: list[str]) -> str:
+    """What a key changes that no cell or item says; empty where they do."""
+    if section in NO_RESULT:
+        return "no number: where data lie, or which rows are left out"
+    if section == "engine" and rest and rest[0] not in PRECISION:
+        return "no number: how and where the work is done"
+    if section == "seeds":
+        return "a seed more is trained by itself; those that are there stay as they are"
+    if section == "scales":
+        return "what the scale lays over the rest of the config; trace the keys that it names"
+    return ""
 
 
 def _short(value: Any) -> str:

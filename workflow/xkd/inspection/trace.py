@@ -20,6 +20,8 @@ from xkd.wording import settings, span
 
 IDENTITY = ("dataset", "network", "method", "teacher")
 ERRORS = {"error": "top1", "best_error": "best_top1"}  # 1 − accuracy
+#: Columns that tell numbers of one cell apart.
+APART = ("explanation", "measure", "split", "space", "labels", "kind", "gamma")
 LISTED = 60  # numbers in an item's list
 
 Row = Mapping[str, str]
@@ -35,7 +37,7 @@ class Number:
 
     @property
     def metric(self) -> str:
-        return self.row.get("metric") or "top1"
+        return items.measure(self.row)
 
     @property
     def trained(self) -> bool:
@@ -141,9 +143,10 @@ def describe_item(plan: Plan, item: Item, layout: Layout, option: str = "") -> D
             section = row.get("section")
             lines.append(f"{section}:")
         column = row.get("network") or row.get("teacher", "")
+        apart = " ".join(row[name] for name in APART if row.get(name))
         lines.append(
             f"{row.get('method', ''):{width}}  {column:16} {items.number(row):>15}  "
-            f"{number.cell or '-'}"
+            f"{number.cell or '-'}  {apart}".rstrip()
         )
     if len(rows) > LISTED:
         lines.append(f"and {len(rows) - LISTED} more")

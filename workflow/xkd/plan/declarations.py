@@ -73,6 +73,8 @@ def declaration(package: str, name: str) -> Mapping[str, Any]:
     for schema in declared.get("OPTIONS", {}).values():
         if "registry" in schema:
             schema["enum"] = sorted(registered(schema["registry"]))
+        if "files" in schema:
+            schema["items"]["enum"] = list(known_modules(schema["files"]))
     return declared
 
 

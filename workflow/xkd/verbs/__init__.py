@@ -114,7 +114,7 @@ VERBS = (
             },
             "--json": JSON,
         },
-        example="trace focal_table1 focal half_resnet8",
+        example="trace le_table2 CE half_resnet8",
     ),
     Verb(
         make.new,

@@ -23,8 +23,8 @@ def check(plan: Plan, asked: argparse.Namespace) -> None:
     everything = {Run(s.cell, seed) for s in plan.cells.values() for seed in s.seeds}
     if extra := everything - wanted:
         print(f"optional items add {_count(extra)} and about {hours.of(extra, plan)}")
-    head = ("table or figure", "in the paper", "runs", "of them new", "trials", "hours of the new")
-    print("  {:24} {:30} {:>5} {:>12} {:>7}  {}".format(*head))
+    head = ("table or figure", "in the paper", "runs", "to train", "trials", "hours")
+    print("  {:28} {:42} {:>5} {:>9} {:>7}  {}".format(*head))
     counted: set[Run] = set()
     for item in sorted(plan.items.values(), key=lambda item: item.optional):
         shown = sum(len(seeds) for _, seeds in item.runs)
@@ -33,11 +33,14 @@ def check(plan: Plan, asked: argparse.Namespace) -> None:
         paper = f"{item.paper['label']} {item.entry['number']}"
         optional = ", optional" if item.optional else ""
         print(
-            f"  {item.name:24} {paper + optional:30} {shown:5} {len(fresh) - trials:12} "
+            f"  {item.name:28} {paper + optional:42} {shown:5} {len(fresh) - trials:9} "
             f"{trials:7}  {hours.of(fresh, plan)}"
         )
         counted |= fresh
-    print("new: not in an item above; teachers and a search's trials are counted there, too")
+    print(
+        "to train: runs and teachers that no item above needs already; trials of searches besides; "
+        "hours: of both"
+    )
 
 
 def _count(runs: set[Run]) -> str:

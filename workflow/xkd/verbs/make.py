@@ -93,6 +93,7 @@ def new(plan: Plan, asked: argparse.Namespace) -> None:
     print("  xkd check")
     print(f"  xkd prepare {DATASET} && xkd train {DATASET}/{NETWORK}/{name}")
     print(f"  snakemake --cores 2 {name}_table1")
+    print("  make test                                # once, for it installs pytest; then")
     print(f"  python -m pytest tests/methods -k {name}   # what is expected of every method")
 
 

@@ -142,7 +142,7 @@ function forest(lines, unit, item) {
   }));
   const named = (row) => row.key.slice(row.key.indexOf(" ") + 1);
   const longest = Math.max(...rows.map((row) => named(row).length));
-  const left = small ? 150 : Math.min(Math.round(0.45 * width), 20 + 6.6 * longest);
+  const left = small ? 150 : Math.min(Math.round(0.5 * width), 20 + 6.6 * longest);
   const names = { points: "points of accuracy", cosine: "mean cosine", "τ": "Kendall's τ" };
   return picture(rows.map((row) => row.pair[0]), {
     width,
@@ -159,7 +159,7 @@ function forest(lines, unit, item) {
       label: null,
       tickSize: 0,
       tickFormat: (key, place) => {
-        const [text, most] = [named(rows[place]), Math.floor((left - 20) / (small ? 5.2 : 6.6))];
+        const [text, most] = [named(rows[place]), Math.round((left - 20) / (small ? 5.2 : 6.6))];
         return text.length > most ? `${text.slice(0, most - 1)}…` : text;
       },
     },
@@ -226,7 +226,9 @@ function drawDots(place, which) {
 
 function dots(column, rows, beside, which) {
   const seeds = rows.flatMap((row) => (row.values ?? []).map((value) => ({ ...row, value })));
-  const measured = rows.filter((row) => row.values?.length);
+  const inside = (percent) => percent == null ? null : Math.min(100, Math.max(0, percent));
+  const measured = rows.filter((row) => row.values?.length)
+    .map((row) => ({ ...row, low: inside(row.low), high: inside(row.high) }));
   const room = document.documentElement.clientWidth - 48;
   return h("figure", {}, h("figcaption", {}, column), picture(measured.map((row) => row.cell), {
     width: Math.min(room, beside === 1 ? 620 : 430),
