@@ -94,6 +94,10 @@ MISTAKES = {
         "methods.dropout_printed.published_as: unknown method 'dropuot'; did you mean 'dropout'?",
     ),
     "unknown recipe": ("networks.resnet14.recipe=r_rse", "unknown recipe 'r_rse'"),
+    "an explanation that is none": (
+        "analyses.saliency.explanations=[random, cornr]",
+        "analyses.saliency.explanations.1: found 'cornr', expected one of centre, ",
+    ),
     "cosine with milestones": (
         "recipes.r_res.schedule=cosine",
         "recipes.r_res.milestones: found 1, expected none under schedule: cosine",

@@ -2,13 +2,14 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xkd.plan.grid import Plan
 from xkd.plan.papers import ITEMS
 from xkd.plan.runs import Layout
 
+UNLIKE = " here, not comparable"  # ends the outcome of what was measured otherwise
 PAGES = {"page": "index.html", "report": "report.html"}
 
 
@@ -47,6 +48,13 @@ def _verdicts(plan: Plan, layout: Layout) -> Iterator[str]:
                 rows = [row for row in csv.DictReader(file) if row.get("counted") == "True"]
         except (OSError, UnicodeDecodeError, csv.Error):
             continue
-        counts = Counter(row["outcome"] for row in rows if row.get("outcome"))
-        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-        yield f"claims   {entry['label']}: {told or 'none judged'}"
+        outcomes = [row["outcome"] for row in rows if row.get("outcome")]
+        alike = _told(one for one in outcomes if not one.endswith(UNLIKE))
+        unlike = _told(one.removesuffix(UNLIKE) for one in outcomes if one.endswith(UNLIKE))
+        parts = [alike, unlike and f"not comparable with the paper: {unlike}"]
+        yield f"claims   {entry['label']}: {'; '.join(filter(None, parts)) or 'none judged'}"
+
+
+def _told(outcomes: Iterable[str]) -> str:
+    """`14 holds, 17 undecided`, the most frequent first."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in Counter(outcomes).most_common())
