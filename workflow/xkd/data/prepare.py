@@ -150,7 +150,7 @@ def _normalisation(raw: Raw, settings: DatasetSettings) -> dict[str, list[float]
         raise Refused(
             f"normalisation of data set '{settings.name}' is mean {used['mean']}, std "
             f"{used['std']}, but its training images have mean {measured['measured_mean']}, "
-            f"std {measured['measured_std']}; mend mean: and std: in config.yaml"
+            f"std {measured['measured_std']}; correct mean: and std: of its entry"
         )
     return used | measured
 

@@ -48,7 +48,8 @@ def describe(
         "number": item.entry["number"],
         "title": item.entry["title"],
         "optional": item.optional,
-        "protocol": description["protocol"],
+        "protocol": description["protocol"][:1].upper() + description["protocol"][1:],
+        "analysed": bool(item.needs),  # its numbers are others than its runs' accuracies
         "banner": caveats.banner([description]),
         "caveats": caveats.sentences(description),
         "differs": description["differs"],
