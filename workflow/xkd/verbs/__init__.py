@@ -114,7 +114,7 @@ VERBS = (
             },
             "--json": JSON,
         },
-        example="trace le_table2 CE half_resnet8",
+        example="trace recipes.r_res.lr",
     ),
     Verb(
         make.new,
