@@ -166,9 +166,10 @@ def read_json(path: Path, sealed: bool = True) -> Any:
         sealed: whether it must be; other JSON is not.
     Raises: Refused when the file is absent, not JSON, or not as it was written.
     """
-    with reading(path, RESTORE if is_committed(path) else AGAIN):
+    committed = is_committed(path)
+    with reading(path, RESTORE if committed else AGAIN):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return _unsealed(content, is_committed(path)) if sealed else content
+        return _unsealed(content, committed) if sealed else content
 
 
 def read_yaml(path: Path, mend: str = AGAIN) -> dict[str, Any]:
@@ -178,9 +179,10 @@ def read_yaml(path: Path, mend: str = AGAIN) -> dict[str, Any]:
         mend: what to do about a file that is damaged.
     Raises: Refused when the file is absent, not YAML, or not as it was written.
     """
-    with reading(path, RESTORE if is_committed(path) else mend):
+    committed = is_committed(path)
+    with reading(path, RESTORE if committed else mend):
         content = parse_yaml(Path(path).read_text(encoding="utf-8"))
-        return _unsealed(content, is_committed(path))
+        return _unsealed(content, committed)
 
 
 def is_committed(path: Path) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 from xkd.plan.grid import Plan
 from xkd.plan.papers import ITEMS
 from xkd.plan.runs import Layout
+from xkd.report.vocabulary import UNLIKE
 
-UNLIKE = " here, not comparable"  # ends the outcome of what was measured otherwise
 PAGES = {"page": "index.html", "report": "report.html"}
 
 

@@ -120,7 +120,7 @@ def _papers(plan: Plan, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _look(outcome: str) -> dict[str, str]:
     """Symbol and colour of an outcome: of what was found, where that is all there is to say."""
-    word = vocabulary.WORDS[outcome.removesuffix(" here, not comparable")]
+    word = vocabulary.WORDS[outcome.removesuffix(vocabulary.UNLIKE)]
     return {"symbol": word.symbol, "tone": word.tone}
 
 

@@ -91,9 +91,13 @@ def legend(used: Iterable[str] = VERDICTS) -> list[str]:
     return [f"{word.symbol} {name}: {word.means}" for name, word in WORDS.items() if name in used]
 
 
+#: Ends the outcome of what was measured otherwise than the paper did.
+UNLIKE = " here, not comparable"
+
+
 def outcome(verdict: str, found: str) -> str:
     """What is counted: the verdict, or what was found where the paper cannot be compared with."""
-    return f"{found} here, not comparable" if verdict == "not comparable" else verdict
+    return f"{found}{UNLIKE}" if verdict == "not comparable" else verdict
 
 
 #: Every outcome, in the order of columns that count them.
