@@ -123,13 +123,3 @@ def test_a_quick_look_at_a_card_is_kept_until_there_is_a_longer_one(monkeypatch,
 def test_cuda_is_refused_where_there_is_none(tmp_path):
     with pytest.raises(Refused, match="needs a CUDA device"):
         bench.run("cuda", None, False, tmp_path)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_cell_on_a_card_is_measured():
-    cells = BenchCells(
-        "cuda", Scale(images=512, scored=64, batch=64, effort=Effort(0, 2, per_round=0))
-    )
-    row = cuda.ROWS["resnet20_cell"]
-    assert list(row(cells)) == list(row.targets)

@@ -109,26 +109,6 @@ def test_a_batch_never_asks_the_device_for_a_value():
     assert (batch.shape, labels.shape) == ((8, 3, 32, 32), (8,))
 
 
-@pytest.mark.gpu
-def test_a_cuda_graph_holds_a_batch():
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    on_gpu = resident(device="cuda")
-    index = torch.zeros(16, dtype=torch.int64, device="cuda")
-    view = torch.zeros_like(index)
-    on_gpu.batch(index, view)  # warm-up, as capture demands
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        images, labels = on_gpu.batch(index, view)
-    for next_index, next_view in list(Stream(on_gpu, 16, seed=3).epoch(1))[:3]:
-        index.copy_(next_index)
-        view.copy_(next_view)
-        graph.replay()
-        expected, expected_labels = resident().batch(next_index.cpu(), next_view.cpu())
-        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-6)
-        assert torch.equal(labels.cpu(), expected_labels)
-
-
 def test_a_seed_draws_the_same_epoch_in_any_company():
     alone = Stream(resident(), 16, seed=3).epoch(2)
     shared = resident()

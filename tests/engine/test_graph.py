@@ -1,4 +1,4 @@
-"""The graph backend: its bookkeeping on a pretended GPU, and itself on a real one."""
+"""The bookkeeping of the graph backend, on a pretended GPU; on a real one: tests/gpu."""
 
 import signal
 from dataclasses import replace
@@ -6,9 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from fake_cells import RECIPE, SMALL, cell, files, train
+from fake_cells import RECIPE, Fading, again, cell, files, train
 from fake_gpu import PretendedCuda, pretended
-from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from xkd import methods
@@ -36,12 +35,6 @@ class Stubborn(PretendedCuda):
 def pretend(monkeypatch):
     """Within it, cells are trained by graphs on a pretended GPU."""
     return partial(pretended, monkeypatch)
-
-
-def again(settings, layout) -> None:
-    """Forget that the cell is complete."""
-    for seed in settings.seeds:
-        (layout.run(Run(settings.cell, seed)) / "run.yaml").unlink()
 
 
 @pytest.mark.parametrize("uses", methods.known())
@@ -94,20 +87,6 @@ def test_a_graph_is_captured_once_per_stage_size_and_set_of_terms(school, preten
     with pretend():
         train(settings, school)
         assert PretendedCuda.captured == 2 * (2 * 2 + 1), "seeds x (stages x sizes + scoring)"
-
-
-class Fading(methods.load("ce")):
-    """With a second loss term, in odd epochs only."""
-
-    def stages(self, recipe):
-        stage = super().stages(recipe)[0]
-        extra = {1: 1.0, 2: 0.0, 3: 0.5, 4: 0.0}
-        return [replace(stage, weights=lambda epoch: {"ce": 1.0, "decay": extra[epoch]})]
-
-    def forward(self, batch, stage):
-        result = super().forward(batch, stage)
-        result.terms["decay"] = 1e-3 * result.logits.square().mean()
-        return result
 
 
 def test_terms_that_come_and_go_have_graphs_and_meters_of_their_own(school, pretend, monkeypatch):
@@ -179,61 +158,3 @@ def test_a_seed_that_fails_leaves_the_others_their_results(school, pretend, monk
         train(settings, school)
     cards = [school.run(Run(settings.cell, seed)) / "run.yaml" for seed in settings.seeds]
     assert [card.exists() for card in cards] == [True, False, True]
-
-
-# --------------------------------------------------------------------------------- on a real GPU
-
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-@pytest.mark.gpu
-@on_gpu
-@pytest.mark.parametrize("uses", methods.known())
-def test_captured_steps_agree_with_the_cpu_in_float64(school, uses):
-    """Methods that draw random numbers aside, whose generators differ between devices.
-
-    Rates are powers of two: the device has them in float32, the CPU in float64.
-    """
-    recipe = replace(RECIPE, epochs=3, milestones=(1,), lr=2**-4, decay=0.5)
-    chosen = {"le": {"warmup": 1}, "hint": {"first_lr": 2**-4}, "fsp": {"first_lr": 2**-4}}
-    settings = cell(uses, (0, 1), recipe=recipe, **chosen.get(uses, {}))
-    train(settings, school, precision="float64", backend="graph")
-    path = school.run(Run(settings.cell, 1)) / "weights.safetensors"
-    by_graph = load_file(path)
-    again(settings, school)
-    random = uses in ("dropout", "dkpp", "cwtm")
-    train(settings, school, precision="float64", device="cuda" if random else "cpu")
-    for name, expected in load_file(path).items():
-        torch.testing.assert_close(by_graph[name], expected, rtol=1e-7, atol=1e-9, msg=name)
-
-
-@pytest.mark.gpu
-@on_gpu
-def test_terms_that_come_and_go_are_told_apart_on_the_device(school, monkeypatch):
-    monkeypatch.setattr(methods, "load", lambda name: Fading)
-    settings = replace(cell(), method=replace(cell().method, name="fading"))
-    train(settings, school, precision="float64", backend="graph")
-    path = school.run(Run(settings.cell, 0)) / "history.csv"
-    by_graph = path.read_text().splitlines()
-    again(settings, school)
-    train(settings, school, precision="float64", device="cuda")
-    for found, expected in zip(by_graph, path.read_text().splitlines(), strict=True):
-        for one, other in zip(found.split(","), expected.split(","), strict=True):
-            assert one == other or float(one) == pytest.approx(float(other), rel=1e-6)
-
-
-@pytest.mark.gpu
-@on_gpu
-def test_seeds_draw_their_own_random_numbers_whoever_shares_the_gpu(school):
-    settings = cell("dropout", (0, 1), network=SMALL, rate=0.5)
-    train(settings, school, backend="graph", precision="float64")
-    together = [
-        load_file(school.run(Run(settings.cell, s)) / "weights.safetensors") for s in (0, 1)
-    ]
-    again(settings, school)
-    train(replace(settings, seeds=(1,)), school, backend="graph", precision="float64")
-    alone = load_file(school.run(Run(settings.cell, 1)) / "weights.safetensors")
-    for name, expected in alone.items():
-        torch.testing.assert_close(together[1][name], expected, rtol=1e-9, atol=1e-12)
-    first = next(iter(alone))
-    assert not torch.equal(together[0][first], together[1][first])
