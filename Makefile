@@ -8,7 +8,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help slurm demo paper test test-slow test-slurm test-faults bench lint format envs clean clean-results
+.PHONY: help slurm demo paper test test-slow test-gpu test-slurm test-faults bench lint format envs clean clean-results
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +32,9 @@ test: $(BIN)/.developed ## default tests: no GPU, no download
 
 test-slow: $(BIN)/.developed ## the long tests as well
 	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m "(slow or not slow) and not slurm and not faults"
+
+test-gpu: $(BIN)/.developed ## the tests on a CUDA GPU, where there is one: a minute
+	@$(BIN)/python -m pytest -m gpu -n 4 -rs tests/gpu
 
 test-slurm: $(BIN)/.developed .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are
 	@.venv-slurm/bin/python -m pytest -m slurm -rs tests/slurm

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from xkd.plan.settings import CellSettings
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: make test-gpu"),
 ]
 
 #: Whose random numbers differ between devices; their eager steps on the same GPU are the oracle.
-RANDOM = ("attentive", "cwtm", "dkpp", "dropout", "mlkd")
+RANDOM = ("attentive", "crd", "cwtm", "dkpp", "dropout", "mcl_okd", "mlkd")
 
 
 def folder(settings: CellSettings, layout: Layout, seed: int) -> Path:
@@ -34,7 +35,8 @@ def weights(settings: CellSettings, layout: Layout, seed: int) -> dict[str, torc
 def assert_close(found, expected, rtol=1e-7, atol=1e-9) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=rtol, atol=atol, msg=name)
+        named = partial("{}: {}".format, name)
+        torch.testing.assert_close(found[name], value, rtol=rtol, atol=atol, msg=named)
 
 
 @pytest.mark.parametrize("uses", methods.known())

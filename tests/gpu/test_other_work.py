@@ -22,7 +22,7 @@ from xkd.plan.settings import DatasetSettings, Reinforcement
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: make test-gpu"),
 ]
 
 CIFAR = DatasetSettings(

@@ -98,7 +98,7 @@ if Path(sys.executable).exists():
         sys.executable += " -m xkd.warm --script"
 shell.prefix(
     f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(FROZEN))} "
-    f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}; "
+    f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
 )
 
 

@@ -46,6 +46,14 @@ def blur_kernel(size: int = SIZE, sigma: float = SIGMA, truncated: bool = False)
     return torch.outer(line, line)
 
 
+@cache
+def _kernel_on(
+    device: torch.device, dtype: torch.dtype, size: int, sigma: float, truncated: bool
+) -> Tensor:
+    """`blur_kernel`, copied to a device once: a captured step cannot wait for a copy."""
+    return blur_kernel(size, sigma, truncated).to(device, dtype)
+
+
 def blurred(
     images: Tensor, size: int = SIZE, sigma: float = SIGMA, truncated: bool = False
 ) -> Tensor:
@@ -57,7 +65,7 @@ def blurred(
         images: [B, channels, H, W].
     Returns: as images.
     """
-    kernel = blur_kernel(size, sigma, truncated).to(images)
+    kernel = _kernel_on(images.device, images.dtype, size, sigma, truncated)
     channels = images.shape[1]
     return F.conv2d(
         images, kernel.expand(channels, 1, size, size), padding=size // 2, groups=channels
@@ -155,8 +163,9 @@ def random_masks(count: int, size: tuple[int, int], device: torch.device | str) 
 
     noise = [torch.rand(count, *size, device=device)]
     for cells in GRIDS:
-        cell = torch.tensor([-(-side // cells) for side in size], device=device)
-        offsets = (torch.rand(count, 2, device=device) * cell).long()
+        drawn = torch.rand(count, 2, device=device).unbind(1)
+        within = [share * -(-side // cells) for share, side in zip(drawn, size, strict=True)]
+        offsets = torch.stack(within, dim=1).long()
         noise.append(enlarged_grids(torch.rand(count, cells, cells, device=device), size, offsets))
     kind = choice(len(noise))
     chosen = sum(one * (kind == number) for number, one in enumerate(noise)).flatten(1)
