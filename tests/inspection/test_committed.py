@@ -6,6 +6,7 @@ import pytest
 
 from xkd.errors import Refused
 from xkd.files import read_json, read_yaml
+from xkd.inspection.compare import compare
 from xkd.inspection.describe import describe
 from xkd.inspection.target import find, scale_of
 from xkd.plan import config
@@ -51,3 +52,32 @@ def test_elsewhere_a_file_without_a_seal_is_refused(tmp_path):
     (tmp_path / "metrics.json").write_text('{"top1": 0.5}')
     with pytest.raises(Refused, match="carries no digest of itself"):
         read_json(tmp_path / "metrics.json")
+
+
+def test_every_committed_cell_is_described(plan):
+    for cell in {path.parents[1] for path in REFERENCE.rglob("run.yaml")}:
+        told = describe(find(str(cell), plan, ROOT / "results")).facts
+        runs = len(list(cell.glob("seed*")))
+        assert told["cell"] == f"{runs} of its seeds are complete"
+        assert "log" not in told["made by"]
+
+
+def test_cells_are_compared_seed_by_seed(plan):
+    folder = REFERENCE / "cifar10" / "resnet8"
+    found = compare(*(find(str(folder / name), plan, ROOT) for name in ("ce", "le_permut")))
+    assert (found.differences["top1"].why, found.equal) == ("5 pairs", False)
+    assert found.settings["method.name"] == ("ce", "le_permut")
+
+
+def test_a_cell_that_was_trained_in_two_precisions_is_found_in_a_folder_for_each(plan):
+    cell = "mnist/mlp1024/ce"
+    sides = [
+        find(str(REFERENCE / f"precision/{p}/{cell}"), plan, ROOT) for p in ("float32", "bf16")
+    ]
+    for side in sides:
+        assert (str(side.cell), side.foreign) == (cell, False)
+        for path in side.path.rglob("*"):
+            assert str(find(str(path), plan, ROOT).cell) == cell
+    found = compare(*sides)
+    assert found.settings == {}
+    assert "engine.precision" in str(found.description.facts)

@@ -9,7 +9,7 @@ from typing import Any
 from xkd.errors import Refused
 from xkd.files import is_committed, read_json, verify
 from xkd.inspection import origin
-from xkd.inspection.target import Target
+from xkd.inspection.target import Committed, Target
 from xkd.inspection.text import Description, sparkline
 from xkd.plan import names
 from xkd.plan.runs import Run
@@ -26,18 +26,16 @@ def describe_cell(target: Target) -> Description:
     """
     cell, layout = target.cell, target.layout
     found = Description(f"{names.title(target.plan, cell)} ({layout.root.name})", str(target.path))
-    manifest = layout.manifest(cell)
-    if not manifest.exists():
+    manifest = manifest_of(target)
+    if manifest is None:
         found.add("state", "not there yet")
         origin.add_training(found, target, cell)
         origin.add_users(found, target, cell)
         return found
-    content = read_manifest(manifest)
-    runs = {int(seed): run for seed, run in content["runs"].items()}
+    runs = {int(seed): run for seed, run in manifest["runs"].items()}
     seeds = sorted(runs)
-    found.add(
-        "cell", f"{len(seeds)} of its seeds are complete; {content['parameters']:,} parameters"
-    )
+    weights = f"; {count:,} parameters" if (count := manifest.get("parameters")) else ""
+    found.add("cell", f"{len(seeds)} of its seeds are complete{weights}")
     found.add("accuracy", accuracy(runs))
     cards_of = {seed: cards.read(layout.run(Run(cell, seed))) for seed in seeds}
     histories = {seed: _history_if_any(layout.run(Run(cell, seed))) for seed in seeds}
@@ -86,6 +84,19 @@ def verify_files(folder: Path, card: Mapping[str, Any]) -> None:
             continue
         if not path.exists() or path.stat().st_size < VERIFIED:
             verify(path, str(expected), folder / "run.yaml")
+
+
+def manifest_of(target: Target) -> dict[str, Any] | None:
+    """`cell.json`, or None where there is none yet; of committed runs what they say themselves.
+
+    Raises: Refused when it is damaged.
+    """
+    cell, layout = target.cell, target.layout
+    if isinstance(layout, Committed):
+        folders = {seed: layout.run(Run(cell, seed)) for seed in layout.seeds(cell)}
+        return {"runs": {s: {"metrics": read_json(f / "metrics.json")} for s, f in folders.items()}}
+    path = layout.manifest(cell)
+    return read_manifest(path) if path.exists() else None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -41,11 +41,10 @@ class Side:
         side = cls(target)
         if target.run:
             seeds = [target.run.seed]
+        elif manifest := cells.manifest_of(target):
+            seeds = sorted(int(seed) for seed in manifest["runs"])
         else:
-            manifest = target.layout.manifest(target.cell)
-            if not manifest.exists():
-                raise Refused(f"{target.cell} is not there yet; run `xkd train {target.cell}`")
-            seeds = sorted(int(seed) for seed in cells.read_manifest(manifest)["runs"])
+            raise Refused(f"{target.cell} is not there yet; run `xkd train {target.cell}`")
         for seed in seeds:
             side.cards[seed] = cards.read(side.folder(seed))
             side.metrics[seed] = read_json(side.folder(seed) / "metrics.json")

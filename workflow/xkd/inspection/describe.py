@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
-from xkd.files import digest, is_committed, reading
+from xkd.files import digest, reading
 from xkd.inspection import cells, items, origin, readers
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description
@@ -46,7 +46,7 @@ def _folder(target: Target) -> Description:
     if at_run:
         return cells.describe_run(target)
     at_cell = target.cell and target.path == target.layout.cell(target.cell)
-    if at_cell and not is_committed(target.path):  # those have no manifest
+    if at_cell:
         return cells.describe_cell(target)
     if not target.path.exists():
         raise Refused(f"{target.path} is missing; nothing has made it yet")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xkd.errors import Refused
+from xkd.files import is_committed
 from xkd.inspection.target import Target
 from xkd.inspection.text import Description
 from xkd.plan import jobs, names
@@ -136,7 +137,9 @@ def add_making(
     Args:
         more: options of the command; verb: the verb, where it is not called like the rule.
     """
-    description.add("made by", f"rule {rule}, log {log(target, rule, subject)}")
+    committed = is_committed(target.path)  # no pipeline of this machine made it
+    logged = "" if committed else f", log {log(target, rule, subject)}"
+    description.add("made by", f"rule {rule}{logged}")
     description.add("remake", f"xkd {verb or rule} {subject}{more}{target.option}")
 
 

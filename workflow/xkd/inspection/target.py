@@ -1,5 +1,6 @@
 """What a word on the command line means: a path under results/, a cell, a run or an item."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from xkd.errors import Refused
 from xkd.files import is_committed
 from xkd.plan.grid import Item, Plan
 from xkd.plan.runs import CELL, Cell, Layout, Run
+from xkd.records import cards
 
 ITEMS = ("tables", "figures")
 REFERENCE = "reference"
@@ -31,7 +33,24 @@ SUFFIXES = (
 
 
 class Committed(Layout):
-    """Paths of results/reference/, where runs lie without a folder around them all."""
+    """Paths of results/reference/, where runs lie without a folder around them all.
+
+    A cell that was trained more than once, in two precisions, say, lies in a folder for each.
+    """
+
+    @classmethod
+    def around(cls, path: Path) -> "Committed":
+        """The layout whose run or cell this path belongs to: the card there says which."""
+        folder = path if path.is_dir() else path.parent
+        for run in (folder, *sorted(folder.glob("seed*"))):
+            with contextlib.suppress(Refused, KeyError):
+                return cls(run.parents[str(cards.read(run)["run"]).count("/")])
+        parts = path.parts
+        return cls(Path(*parts[: len(parts) - parts[::-1].index(REFERENCE)]))
+
+    def seeds(self, cell: Cell) -> list[int]:
+        """Of the runs that are there."""
+        return sorted(int(run.name.removeprefix("seed")) for run in self.cell(cell).glob("seed*"))
 
     def cell(self, cell: Cell) -> Path:
         return self.root / str(cell)
@@ -77,7 +96,7 @@ class Target:
     @property
     def foreign(self) -> bool:
         """Whether it belongs to another scale than the plan's."""
-        return self.layout.root.name not in (self.plan.scale, REFERENCE)
+        return not is_committed(self.layout.root) and self.layout.root.name != self.plan.scale
 
 
 def scale_of(word: str, scales: Iterable[str]) -> str | None:
@@ -137,9 +156,8 @@ def _placed(plan: Plan, layout: Layout, path: Path) -> Target:
     """What the path of a result says of it, whatever folder `results` is in."""
     parts = path.absolute().parts
     if is_committed(path):
-        at = len(parts) - 1 - parts[::-1].index(REFERENCE)
-        layout = Committed(Path(*parts[: at + 1]))
-        path, place = path.absolute(), ("runs", *parts[at + 1 :])
+        layout, path = Committed.around(path.absolute()), path.absolute()
+        place = ("runs", *path.relative_to(layout.root).parts)
         return _recognised(Target(plan, layout, path, place))
     scales = plan.config["scales"]
     at = next((i for i in range(len(parts) - 1, 0, -1) if parts[i] in scales), None)
