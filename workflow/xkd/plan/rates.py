@@ -36,8 +36,11 @@ FLOPS = {"float32": 40e12, "tf32": 200e12, "bf16": 300e12, "float64": 40e12}
 BESIDE = 1.044  # scoring and what lies between epochs, in multiples of the steps
 STARTING = 15.0  # seconds a cell: imports, images to the card, captures, predictions
 
-#: (file of the method, what it explains with) -> steps of cross-entropy, measured on the card.
-ON_THE_CARD = {("ce", None): 1.0, ("le", "gradcam"): 1.08}
+#: (file of the method, what it explains with) -> steps of cross-entropy, measured on the card; KD
+#: from a table, and label smoothing, on an H200 (`results/bench`, `results/reference`).
+ON_THE_CARD = {
+    ("ce", None): 1.0, ("le", "gradcam"): 1.08, ("kd", None): 1.03, ("label_smoothing", None): 1.0,
+}  # fmt: skip
 LE_GRAD = {"mlp": 1.92, "resnet": 5.42}  # of LE(Grad), by family
 #: Likewise by method on a CPU (`results/bench/cpu.md`): a guess for a GPU.
 ON_A_CPU = {
