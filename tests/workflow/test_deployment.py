@@ -55,9 +55,12 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, python: str = sys.executable, path: str = "") -> str:
-    """What it prints, once it has succeeded."""
+def snakemake(
+    folder: Path, *arguments: str, python: str = sys.executable, path: str = "", extra: str = ""
+) -> str:
+    """What it prints, once it has succeeded. path, extra: to begin PATH and to be PYTHONPATH."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "XKD_CONFIG")}
+    environment |= {"PYTHONPATH": extra} if extra else {}
     environment["PATH"] = f"{path}{environment['PATH']}"
     command = [python, "-m", "snakemake", "--cores", "1", "--quiet", "rules", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -120,3 +123,14 @@ def test_an_environment_under_a_folder_with_a_space_serves_every_kind_of_job(
     (folder / "overlay.yaml").write_text(OVERLAY)
     snakemake(folder, "--configfile", "overlay.yaml", "--", "le_table3", python=str(python))
     assert (folder / "results" / "demo" / "tables" / "le_table3.csv").is_file()
+
+
+def test_jobs_find_what_snakemake_itself_was_told_to_find(tmp_path: Path) -> None:
+    """A cluster's modules add folders to PYTHONPATH; a job must not lose them."""
+    extra, told = tmp_path / "a module's folder", tmp_path / "told"
+    extra.mkdir()
+    (extra / "sitecustomize.py").write_text(
+        f"import sys\nwith open({str(told)!r}, 'a') as file:\n    print(sys.orig_argv, file=file)\n"
+    )
+    snakemake(project(tmp_path / "xkd"), "--", PREPARED, extra=str(extra))
+    assert "'xkd', 'prepare', 'digits'" in told.read_text()
