@@ -16,7 +16,7 @@ from page_results import NASTY, accuracy, write_results, write_run
 from xkd.plan import config
 from xkd.plan.grid import Plan
 from xkd.plan.runs import Cell
-from xkd.report import page, page_runs, vocabulary
+from xkd.report import claims, page, page_runs, vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("le_table2", "oracle_table4")
@@ -191,6 +191,17 @@ def test_committed_runs_are_those_that_their_cards_name(tmp_path):
     (copy / "metrics.json").write_text(text.replace("0.88", "0.98"))
     (run,) = page_runs.Source(root, reference=True).record(settings, [0])["seeds"]
     assert "metrics.json is damaged" in run["damaged"]
+
+
+def test_claims_on_analyses_that_are_not_committed_are_shown_as_they_were_judged(tmp_path):
+    plan = Plan(config.load(ROOT / "config.yaml", ["scale=paper"]))
+    committed = page_runs.Source(ROOT / "results" / "reference", reference=True)
+    shutil.copytree(committed.root / "located_digits", tmp_path / "reference" / "located_digits")
+    text = page.write(plan, plan.layout(tmp_path), tmp_path / "reference").read_text("utf-8")
+    (gate,) = [one for one in packed(text)["items"] if one["name"] == "attentive_gate"]
+    judged = claims.read(committed.claims("attentive_gate"))["verdict"].to_list()
+    assert [line["verdict"] for line in gate["claims"]] == judged
+    assert set(judged) == {"holds"}
 
 
 def test_scripts_of_others_are_the_ones_whose_digests_are_kept():

@@ -41,7 +41,7 @@ def write(plan: Plan, layout: Layout, reference: Path | None = None) -> Path:
             known = records.get(str(cell), {"seeds": []})["seeds"]
             if len(known) < len(seeds):
                 records[str(cell)] = source.record(plan.settings(cell), plan.settings(cell).seeds)
-    shown = [page_items.describe(plan, item, records, layout, source.reference) for item in items]
+    shown = [page_items.describe(plan, item, records, layout, source) for item in items]
     content = _data(plan, items, shown, records, layout, source, target.parent)
     text = render.to_page(
         scale=plan.scale,

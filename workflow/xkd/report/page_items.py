@@ -26,15 +26,19 @@ def describe(
     item: Item,
     records: Mapping[str, Mapping[str, Any]],
     layout: Layout,
-    reference: bool,
+    source: page_runs.Source,
 ) -> dict[str, Any]:
     """Everything about an item; texts are for readers, nothing is escaped."""
-    description = jobs.item_description(plan, item)
+    description, reference = jobs.item_description(plan, item), source.reference
     if reference:  # what differs is what the cards say, not what a config would have done
         description["differs"] = _of_cards(item, records)
         description["fewer_seeds"] = {}
     frame = page_runs.frame(records, item.runs)
-    judged = _judged(item, description, frame, {} if reference else _inputs(plan, item, layout))
+    if committed := source.claims(item.name):
+        judged = claims.read(committed)
+    else:
+        inputs = {} if reference else _inputs(plan, item, layout)
+        judged = _judged(item, description, frame, inputs)
     files = {} if reference else layout.item(item.kind, item.name)
     drawn = {form: path for form, path in files.items() if Path(path).is_file()}
     counts = [

@@ -34,6 +34,11 @@ class Source:
     def folder(self, cell: Cell) -> Path:
         return self.root / str(cell) if self.reference else self.root / "runs" / str(cell)
 
+    def claims(self, item: str) -> Path | None:
+        """The committed comparisons of an item whose analyses are too large to commit."""
+        found = sorted(self.root.glob(f"*/{item}_claims.csv")) if self.reference else []
+        return found[0] if found else None
+
     def record(self, settings: CellSettings, seeds: Iterable[int]) -> dict[str, Any]:
         """What is known of a cell: its complete seeds, and how their settings differ from ours."""
         folder, wanted = self.folder(settings.cell), settings.slice()
