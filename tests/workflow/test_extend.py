@@ -1,10 +1,14 @@
-"""Additions: a study outside the project, an analysis, an explanation; a file and an entry each."""
+"""Additions, as docs/extend.md tells: a study outside the project, a method, a network, a data set,
+an analysis, an explanation, a figure; a file and an entry each.
+"""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,77 +18,61 @@ from small_project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ANALYSIS = '''"""Margins: how far the true class's logit lies above the next one, on test images."""
-
-import numpy as np
-
-from xkd.analyses.base import Request
-from xkd.evaluate import load_predictions
-from xkd.files import atomic
-
-READS = ("data",)
-OUTPUTS = {"margins": "margins.npz"}
-OPTIONS = {"scale": {"description": "factor", "type": "number", "exclusiveMinimum": 0}}
-COST = {"core_minutes": "test / 1e6"}
+GUIDE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"```(python|yaml)\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"`((?:workflow|study)/[\w/]+\.py)`")
+SHAPES = {"datasets": ["shapes"], "networks": ["tiny8"], "methods": ["study_plain", "focal"]}
 
 
-def analyse(request: Request) -> None:
-    """Write margins of all test images, [N]."""
-    found = load_predictions(request.layout.run(request.run) / "predictions.npz")
-    logits, labels = found["logits"].astype(float), found["labels"].astype(int)
-    rows = np.arange(len(labels))
-    true = logits[rows, labels].copy()
-    logits[rows, labels] = -np.inf
-    with atomic(request.output("margins")) as temporary, temporary.open("wb") as file:
-        np.savez(file, margins=request.options["scale"] * (true - logits.max(1)))
-'''
-EXPLANATION = '''"""The image itself, the same for every class: a control."""
-
-from torch import Tensor
-
-from xkd.networks import Network, Output
-
-LABEL = "Image"
-NEEDS = ()
+def typed() -> tuple[dict[str, str], dict[str, Any]]:
+    """What docs/extend.md has its reader type: files by path, and all entries together."""
+    files, entries = {}, {}
+    for block in BLOCK.finditer(GUIDE):
+        kind, text = block.groups()
+        if kind == "python":
+            files[FILE.findall(GUIDE[: block.start()])[-1]] = text
+        else:
+            for section, content in yaml.safe_load(text).items():
+                entries.setdefault(section, {}).update(content)
+    return files, entries
 
 
-def all_classes(network: Network, output: Output, images: Tensor) -> Tensor:
-    """x for every class, [B, C, P]."""
-    return images.flatten(1)[:, None].expand(-1, output.logits.shape[1], -1).detach()
-'''
-FIGURE = '''"""Margins of every seed. Protocol: test split, last epoch."""
-
-import numpy as np
-import pandas as pd
-
-from xkd.report import drawing, plots
-
-if __name__ == "__main__":
-    with drawing.job(snakemake):
-        means = [np.load(path)["margins"].mean() for path in snakemake.input.margins]
-        data = pd.DataFrame({"run": range(len(means)), "margin": means})
-        figure, axes = plots.panels(snakemake.params.item, 1, 1, height=2)
-        axes[0, 0].plot(data.run, data.margin, "o")
-        plots.save(figure, data, snakemake.output)
-'''
+def draw_shapes(path: Path) -> None:
+    """Bars and discs of 8x8 pixels, under noise."""
+    random = np.random.default_rng(0)
+    row, column = np.mgrid[:8, :8] - 3.5
+    shapes = np.stack([abs(row) < 1, row**2 + column**2 < 9])
+    arrays = {}
+    for split, count in (("train", 200), ("test", 60)):
+        labels = np.arange(count) % 2
+        pixels = 200 * shapes[labels, None] + random.normal(20, 20, (count, 1, 8, 8))
+        arrays |= {f"{split}_images": pixels.clip(0, 255).astype(np.uint8)}
+        arrays |= {f"{split}_labels": labels}
+    path.parent.mkdir()
+    np.savez(path, **arrays)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with a study beside it that uses an analysis and an explanation of its own."""
+    """A project in which somebody has typed all of docs/extend.md, with a study beside it."""
     made = Project(tmp_path_factory.mktemp("project") / "xkd")
     study = made.folder.parent / "study"
     shutil.copytree(ROOT / "docs" / "study", study)
+    files, entries = typed()
+    for name, text in files.items():
+        path = (made.folder.parent if name.startswith("study") else made.folder) / name
+        path.parent.mkdir(exist_ok=True)
+        assert not path.exists(), name
+        path.write_text(text)
+    config = yaml.safe_load((made.folder / "config.yaml").read_text())
+    config["datasets"] |= entries.pop("datasets")
+    (made.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     content = yaml.safe_load((study / "paper.yaml").read_text())
-    entry = {"title": "Margins", "experiment": "study_table1", "needs": ["margins"]}
-    content["figures"] = {"study_margins": {"number": "Figure 1", "analysed": "every", **entry}}
-    content["analyses"] = {"margins": {"scale": 2}}
+    content["experiments"]["study_table1"].append(SHAPES)
+    for section, added in entries.items():
+        content.setdefault(section, {}).update(added)
     (study / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    (study / "figures").mkdir()
-    (study / "figures" / "study_margins.py").write_text(FIGURE)
-    library = made.folder / "workflow" / "xkd"
-    (library / "analyses" / "margins.py").write_text(ANALYSIS)
-    (library / "explain" / "image.py").write_text(EXPLANATION)
+    draw_shapes(made.folder / "data" / "shapes.npz")
     status, printed = made.run(
         "study",
         f"{LEAVES}/explanations/digits/study_mlp/study_plain/seed0/analysis.json",
@@ -103,7 +91,7 @@ LEAVES = "results/demo/analysis"
 def test_a_study_outside_the_project_is_built_end_to_end(project: Project) -> None:
     tables = project.folder / "results" / "demo" / "tables"
     frame = pd.read_csv(tables / "study_table1.csv")
-    assert set(frame.method) == {"study_plain", "study_smooth"}
+    assert set(frame.method) == {"study_plain", "study_smooth", "focal"}
     assert (frame[frame.n > 0].n == 2).all()
     assert frame[frame.n > 0]["mean"].between(0.5, 1).all()
     text = (tables / "study_table1.md").read_text()
@@ -112,12 +100,25 @@ def test_a_study_outside_the_project_is_built_end_to_end(project: Project) -> No
     assert (tables / "study_claims.html").exists()
 
 
+def test_a_network_a_method_and_a_data_set_are_a_file_and_an_entry_each(project: Project) -> None:
+    frame = pd.read_csv(project.folder / "results/demo/tables/study_table1.csv")
+    ours = frame[(frame.dataset == "shapes") & (frame.network == "tiny8")].set_index("method")
+    assert (ours.loc["focal", "mean"] > 0.9).all()
+    manifest = json.loads((project.folder / "results/demo/data/shapes/manifest.json").read_text())
+    assert manifest["class_names"] == ["bar", "disc"]
+
+
 def test_an_analysis_is_a_file_and_an_entry_and_serves_every_seed(project: Project) -> None:
-    cells = ("study_plain", "study_smooth")
-    for cell in cells:
+    cells = {
+        "digits/study_mlp/study_plain": 500,
+        "digits/study_mlp/study_smooth": 500,
+        "shapes/tiny8/study_plain": 60,
+        "shapes/tiny8/focal": 60,
+    }
+    for cell, images in cells.items():
         for seed in (0, 1):
-            folder = project.folder / LEAVES / f"margins/digits/study_mlp/{cell}/seed{seed}"
-            assert np.load(folder / "margins.npz")["margins"].shape == (500,)
+            folder = project.folder / LEAVES / f"margins/{cell}/seed{seed}"
+            assert np.load(folder / "margins.npz")["margins"].shape == (images,)
             assert json.loads((folder / "analysis.json").read_text())["options"] == {"scale": 2.0}
     drawn = pd.read_csv(project.folder / "results/demo/figures/study_margins.csv")
     assert len(drawn) == len(cells) * 2
