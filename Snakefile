@@ -40,7 +40,8 @@ onstart:
 onsuccess:
     REPORTER.end()
     if "XKD_REPORT_FOLLOWS" not in os.environ:  # after the report
-        print("\n".join(outcome(PLAN, LAYOUT)), file=sys.stderr)
+        made = [str(path) for job in workflow.dag.jobs for path in job.output]
+        print("\n".join(closing(PLAN, LAYOUT, made)), file=sys.stderr)
 
 
 onerror:

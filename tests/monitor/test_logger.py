@@ -11,7 +11,7 @@ from xkd.files import write_json
 from xkd.monitor import pipeline
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
-from xkd.monitor.outcome import outcome
+from xkd.monitor.outcome import closing, outcome
 from xkd.monitor.targets import Translator
 from xkd.plan import config
 from xkd.plan.grid import Plan
@@ -210,3 +210,11 @@ def test_the_outcome_counts_what_exists(plan, tmp_path):
         "claims   LE: 2 holds, 1 undecided",
         f"report   {layout.root}/report.html",
     ]
+
+
+def test_a_run_that_made_nothing_of_the_results_says_what_it_made(plan, tmp_path):
+    layout = Layout(tmp_path / "results" / "demo")
+    page = str(tmp_path / "results" / "reference" / "index.html")
+    assert closing(plan, layout, [page]) == [f"made     {page}"]
+    mixed = [page, str(layout.root / "index.html")]
+    assert closing(plan, layout, mixed) == closing(plan, layout, []) == outcome(plan, layout)

@@ -14,7 +14,7 @@ from xkd.errors import Refused
 from xkd.monitor import pipeline
 from xkd.monitor.failures import Failures
 from xkd.monitor.logger import Reporter, Work
-from xkd.monitor.outcome import outcome
+from xkd.monitor.outcome import closing
 from xkd.monitor.targets import Translator
 from xkd.plan import config as conf
 from xkd.plan import costs, declarations, jobs

@@ -13,6 +13,18 @@ from xkd.report.vocabulary import UNLIKE
 PAGES = {"page": "index.html", "report": "report.html"}
 
 
+def closing(plan: Plan, layout: Layout, outputs: Iterable[str]) -> list[str]:
+    """What a run of the pipeline says at its end.
+
+    Args:
+        outputs: of all its jobs. Where none belongs to the results, they are all there is to tell.
+    """
+    files = list(outputs)
+    if files and not any(Path(path).is_relative_to(layout.root) for path in files):
+        return [f"made     {path}" for path in files]
+    return outcome(plan, layout)
+
+
 def outcome(plan: Plan, layout: Layout) -> list[str]:
     """Lines for a terminal: tables, figures, pages, and verdicts on each paper's claims."""
     lines = [*_items(plan, layout), *_verdicts(plan, layout)]
