@@ -84,13 +84,15 @@ logger.addFilter(
     Translator(PLAN, LAYOUT, lambda: [rule.name for rule in workflow.rules])
 )
 
-# Jobs find the library, this Python, and the config of this very invocation, whoever edits
-# config.yaml meanwhile. Inside a conda environment its own Python comes first.
-PYTHON = (
-    ""
-    if workflow.deployment_settings.deployment_method
-    else f"PATH={quote(str(Path(sys.executable).parent))}:$PATH "
+# Jobs find the library, this Python with what it was told to find, and the config of this very
+# invocation, whoever edits config.yaml meanwhile. A conda environment has a Python and packages of
+# its own. Braces are doubled once more, because Snakemake formats the prefix.
+PYTHON, FOUND = (
+    f"PATH={quote(str(Path(sys.executable).parent))}:$PATH ",
+    "${{PYTHONPATH:+:$PYTHONPATH}}",
 )
+if workflow.deployment_settings.deployment_method:
+    PYTHON = FOUND = ""
 # Snakemake puts this Python into the commands of `script:` as it stands, spaces and all.
 if Path(sys.executable).exists():
     sys.executable = quote(sys.executable)
@@ -98,7 +100,7 @@ if Path(sys.executable).exists():
         sys.executable += " -m xkd.warm --script"
 shell.prefix(
     f"set -euo pipefail; export {PYTHON}XKD_CONFIG={quote(str(FROZEN))} "
-    f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    f"PYTHONPATH={quote(f'{workflow.basedir}/workflow')}{FOUND}; "
 )
 
 
