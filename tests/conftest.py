@@ -20,8 +20,10 @@ from xkd.plan.runs import Layout
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `pytest &`: tests interrupt processes
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# `pytest &` and `nohup` ignore what tests send to processes, which would inherit that.
+for number, usual in (signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def pytest_configure(config: pytest.Config) -> None:
