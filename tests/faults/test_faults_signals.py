@@ -235,7 +235,7 @@ def test_a_terminal_that_is_closed_leaves_checkpoints(
         finally:
             os._exit(status)
     shown = b""
-    while b"epoch 2/40" not in shown and b"epoch 3/40" not in shown:
+    while not re.search(rb"epoch ([2-9]|\d\d)/40", shown):  # bars leave out some
         shown += os.read(terminal, 65536)
     os.close(terminal)
     assert ended(pid) == RESUMABLE
