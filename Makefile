@@ -33,7 +33,7 @@ test: $(BIN)/.developed ## default tests: no GPU, no download
 test-slow: $(BIN)/.developed ## the long tests as well
 	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m "(slow or not slow) and not slurm and not faults"
 
-test-gpu: $(BIN)/.developed ## the tests on a CUDA GPU, where there is one: a minute
+test-gpu: $(BIN)/.developed ## the tests on a CUDA GPU, where there is one: two to three minutes
 	@$(BIN)/python -m pytest -m gpu -n 4 -rs tests/gpu
 
 test-slurm: $(BIN)/.developed .venv-slurm/.installed ## the tests on a real SLURM of their own, where its packages are

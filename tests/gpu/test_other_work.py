@@ -13,28 +13,23 @@ from xkd import explain, networks
 from xkd.analyses.base import Request, carry_out
 from xkd.bench import cuda
 from xkd.bench.measuring import Effort
-from xkd.bench.synthetic import BenchCells, Scale
+from xkd.bench.synthetic import CIFAR10, BenchCells, Scale
 from xkd.data.stream import Resident, Stream
 from xkd.engine.table import tabulate
 from xkd.explain._subject import Subject
 from xkd.plan.runs import Run
-from xkd.plan.settings import DatasetSettings, Reinforcement
+from xkd.plan.settings import Reinforcement
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: make test-gpu"),
 ]
 
-CIFAR = DatasetSettings(
-    "cifar10", "cifar10", 10, 3, 32,
-    (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), pad=4, flip=True,
-)  # fmt: skip
-
 
 def resident(**options) -> Resident:
     generator = torch.Generator().manual_seed(7)
     images = torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return Resident(images, torch.arange(50) % 10, CIFAR, **options)
+    return Resident(images, torch.arange(50) % 10, CIFAR10, **options)
 
 
 def test_a_cuda_graph_holds_a_batch():
